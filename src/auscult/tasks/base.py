@@ -1,0 +1,114 @@
+"""The contract of a task: the one place that knows which data, which model, which loss and which judgement belong together.
+
+Trainer, overfit check, federated client, attack and benchmark all talk to a `Task`, so a new task is one file and everything
+else works with it. A task returns one record per judged item, never only averages: resampling statistics, error listening and
+model comparison need the items.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from lhotse import CutSet
+    from lhotse.cut import Cut
+    from torch import Tensor, nn
+
+    from auscult.recipe import Recipe
+    from auscult.specification import Specification
+
+Item = dict[str, Any]
+"""One judged utterance, trial or recording: plain JSON values, always with an `id`."""
+
+
+class Batch(Protocol):
+    """What every task's batch offers besides its own named fields."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Utterance ids, one per item."""
+
+    def to(self, device: Any) -> Batch:
+        """Return the batch with its tensors on a device."""
+
+    def select(self, indices: Sequence[int]) -> Batch:
+        """Return the batch of some items only (the sentinel uses it to find the culprit)."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The loss of one batch.
+
+    Attributes:
+        value: scalar tensor, the mean over `items`.
+        items: number of items the mean is over; gradients of several batches are weighted by it.
+        terms: named parts and diagnostics for the log.
+    """
+
+    value: Tensor
+    items: int
+    terms: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the loss of an untrained model should be, from theory, and how far off is suspicious."""
+
+    value: float
+    tolerance: float
+    formula: str
+
+
+class Task(ABC):
+    """Where data, model, loss and metric meet; built once from a recipe.
+
+    Attributes:
+        specification: the facts shared with model, checkpoint and export.
+        primary_metric: key of `summarise` that selects checkpoints.
+        lower_is_better: direction of `primary_metric`.
+    """
+
+    specification: Specification
+    primary_metric: str
+    lower_is_better: bool = True
+
+    @classmethod
+    @abstractmethod
+    def from_recipe(cls, recipe: Recipe) -> Task:
+        """Read the data the recipe names and freeze everything derived from it (labels, splits)."""
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """Construct the recipe's model; initial weights come from torch's current random state."""
+
+    @abstractmethod
+    def cuts(self, split: str) -> CutSet:
+        """Return the cuts of "train", "validation" or "test".
+
+        Raises:
+            UserError: the recipe has no such split.
+        """
+
+    @abstractmethod
+    def collate(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> Batch:
+        """Read audio and labels into a batch; with one generator per cut, augment."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Any) -> Loss:
+        """Forward pass and loss; the loss mathematics in float32 whatever the autocast state."""
+
+    @abstractmethod
+    def judge(self, model: nn.Module, batch: Any) -> list[Item]:
+        """Return one record per item of the batch."""
+
+    @abstractmethod
+    def summarise(self, items: Sequence[Item]) -> dict[str, float]:
+        """Return metrics from records, each a ratio of sums, the protocol named in its key."""
+
+    def expected_initial_loss(self, batch: Any) -> Expectation | None:
+        """Return the theoretical loss of an untrained model on a batch, where theory gives one."""
+        return None
