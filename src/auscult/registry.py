@@ -19,7 +19,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
@@ -48,6 +49,7 @@ ENTRY_POINT_GROUPS = {"model": "auscult.models", "corpus": "auscult.corpora", "t
 
 _Class = TypeVar("_Class", bound=type)
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
+_revision = [0]
 
 
 class _Injected:
@@ -92,9 +94,28 @@ def register(kind: str, name: str) -> Callable[[_Class], _Class]:
         if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
             raise UserError(f'{kind} "{name}" is already registered by {known.__module__}.{known.__qualname__}')
         _registered[kind][name] = cls
+        _revision[0] += 1
         return cls
 
     return add
+
+
+def revision() -> int:
+    """Return a number that changes whenever a class is registered; schemas made from the registry are valid for one revision."""
+    return _revision[0]
+
+
+@contextmanager
+def scope() -> Iterator[None]:
+    """Forget, at the end of the block, every class registered inside it (for tests and notebooks)."""
+    for kind in PACKAGES:
+        _discover(kind)
+    before = {kind: dict(classes) for kind, classes in _registered.items()}
+    try:
+        yield
+    finally:
+        _registered.update(before)
+        _revision[0] += 1
 
 
 def lookup(kind: str, name: str) -> type:
@@ -137,7 +158,9 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     signature = inspect.signature(cls, eval_str=True)
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.annotation is parameter.empty:
-            raise UserError(f"{cls.__qualname__}: parameter {parameter.name!r} cannot be a recipe key; give every parameter a name and a type")
+            raise UserError(
+                f"{cls.__qualname__}: parameter {parameter.name!r} cannot be a recipe key; give every parameter a name and a type"
+            )
     return dict(signature.parameters)
 
 

@@ -1,0 +1,211 @@
+"""The plain parts of a recipe: everything that is not a choice among registered classes.
+
+Every field has a type, bounds and a sentence, which the loader, `auscult recipe schema` and the editor share. Fields that can
+change without changing the result of a run are marked `NO_EFFECT` where they are declared, and the recipe's hash leaves them
+out: a run does not become another run because it logs more often. Rejected: a list of excluded keys beside the hash, which a
+new field would be missing from.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from auscult.recipe.sections import Section
+
+NO_EFFECT = Field(json_schema_extra={"affects_result": False})
+"""Marks a field that changes neither weights nor scores, in `Annotated[int, NO_EFFECT]`; the recipe's hash leaves it out."""
+
+Split = Literal["train", "validation", "test"]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Part(BaseModel):
+    """What all parts of a recipe share: frozen, no unknown keys, no silent conversion."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+
+class Selection(Part):
+    """Which utterances of the corpus a split uses; `train: a` and `train: [a, b]` are short for `train: {splits: [a, b]}`."""
+
+    splits: Annotated[list[str], Field(min_length=1)] = ["*"]
+    """Names of the corpus's own splits, with * and ? as wildcards."""
+    speakers: list[str] | None = None
+    """Only these speakers."""
+    exclude_speakers: list[str] | None = None
+    """None of these speakers."""
+    seconds: tuple[float | None, float | None] = (None, None)
+    """Shortest and longest duration kept; null leaves a side open."""
+    items: Positive | None = None
+    """At most this many utterances, chosen by the hash of their ids: a smaller number is contained in a larger one."""
+    fraction: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
+    """The utterances whose id hashes into this slice of [0, 1): [0.0, 0.9] and [0.9, 1.0] share none."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Selection:
+        low, high = self.seconds
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"seconds: the shortest ({low}) is longer than the longest ({high}); swap them")
+        if self.fraction is not None and self.fraction[0] >= self.fraction[1]:
+            raise ValueError(f"fraction: {list(self.fraction)} is empty; the first number must be smaller than the second")
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}, full]}
+
+
+class Concatenate(Part):
+    """Join recordings of single words by one speaker into strings of words."""
+
+    words: tuple[Positive, Positive] = (1, 7)
+    """Fewest and most words of a string."""
+    strings: Annotated[dict[Split, Positive], Field(min_length=1)]
+    """Number of strings per split."""
+    gap: tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] = (0.05, 0.3)
+    """Shortest and longest pause between two words, in seconds."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Concatenate:
+        if self.words[0] > self.words[1] or self.gap[0] > self.gap[1]:
+            raise ValueError("words and gap are [fewest, most]; the first number must not be the larger one")
+        return self
+
+
+class Batching(Part):
+    """How utterances become batches: by total audio (`seconds`) or by number (`items`), one of the two."""
+
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """Padded audio per batch, in seconds; utterances of similar length are put together."""
+    items: Positive | None = None
+    """Utterances per batch."""
+    buckets: Positive = 8
+    """Number of length classes when batching by seconds."""
+    order: Literal["shuffled", "sorta_grad", "sorted"] = "shuffled"
+    """sorta_grad goes from short to long in the first pass and is shuffled afterwards (Deep Speech 2)."""
+
+    @model_validator(mode="after")
+    def _one_measure(self) -> Batching:
+        if (self.seconds is None) == (self.items is None):
+            raise ValueError("give either seconds (audio per batch) or items (utterances per batch), not both and not neither")
+        return self
+
+
+class Data(Part):
+    """What is learned from and judged on, and how it becomes batches."""
+
+    corpus: Section
+    """A registered corpus and its parameters."""
+    train: Selection | None = None
+    """Utterances to learn from."""
+    validation: Selection | None = None
+    """Utterances that choose checkpoints."""
+    test: Selection | None = None
+    """Utterances that are only ever judged."""
+    sample_rate: Annotated[int, Field(ge=1000, le=192_000)]
+    """Samples per second the model sees; other rates are resampled."""
+    concatenate: Concatenate | None = None
+    """Join single words into strings."""
+    augment: list[Section] = []
+    """Registered augmentations, applied in order to training audio."""
+    batch: Batching = Batching(items=16)
+    """How utterances become batches."""
+    error_budget: Annotated[int, Field(ge=0)] = 0
+    """Unreadable files tolerated before the run refuses to start."""
+    workers: Annotated[int, Field(ge=0), NO_EFFECT] = 0
+    """Loader processes; 0 loads in the training process."""
+    threads: Annotated[int, Field(ge=1), NO_EFFECT] = 1
+    """Threads of the training process and of each loader process."""
+    cache_megabytes: Annotated[int, Field(ge=0), NO_EFFECT] = 256
+    """Decoded audio kept in memory."""
+
+
+class Stop(Part):
+    """End a run early: when `metric` has not improved by `minimum_improvement` in `patience` evaluations in a row."""
+
+    metric: str | None = None
+    """Key of the evaluation metrics; null is the task's primary metric."""
+    patience: Positive
+    """Evaluations without improvement that end the run."""
+    minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest change that counts, in units of the metric."""
+
+
+class Budget(Part):
+    """How long to train and what to do on the way; everything counts optimiser updates."""
+
+    updates: Positive
+    """Optimiser updates of the whole run."""
+    accumulate: Positive = 1
+    """Batches whose gradients make one update."""
+    evaluate_every: Positive = 200
+    """Updates between evaluations on the validation split."""
+    checkpoint_every: Annotated[int, Field(ge=1), NO_EFFECT] = 200
+    """Updates between checkpoints; resuming is exact wherever they lie."""
+    log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
+    """Updates between entries in the event log."""
+    keep: Positive = 1
+    """Number of best checkpoints kept."""
+    average_best: bool = False
+    """Judge the mean of the kept checkpoints' weights."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which is then what is judged."""
+    stop: Stop | None = None
+    """Early stopping."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest gradient norm; longer gradients are scaled down to it."""
+
+
+class Precision(Part):
+    """Number format and device."""
+
+    compute: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Format of the model's arithmetic; losses are always computed in float32."""
+    device: Annotated[Literal["auto", "cpu", "cuda"], NO_EFFECT] = "auto"
+    """auto takes CUDA where there is one. Left out of the hash: the run's environment records what was used."""
+    deterministic: bool = False
+    """Refuse operators without a deterministic implementation."""
+
+
+class Guard(Part):
+    """When an update is refused and what happens then."""
+
+    enabled: bool = True
+    """Look at loss, gradient and buffers before every update."""
+    spike: Annotated[float, Field(gt=1)] | None = 8.0
+    """Refuse a gradient norm this many times the recent median; null never does."""
+    window: Annotated[int, Field(ge=2)] = 128
+    """Updates the recent median is over."""
+    snapshot_every: Positive = 100
+    """Updates between snapshots to return to."""
+    snapshots: Positive = 2
+    """Snapshots kept."""
+    trips: Positive = 3
+    """Refusals per 1000 updates before the next, stronger remedy is used."""
+
+
+class Check(Part):
+    """The single-batch overfit test of `auscult check`."""
+
+    utterances: Positive = 3
+    """Utterances, each learned alone from fresh weights."""
+    updates: Positive = 400
+    """Updates after which an utterance counts as not learned."""
+    threshold: Annotated[float, Field(gt=0)] = 0.001
+    """Loss that must truly be reached."""
+    log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
+    """Updates between recorded steps."""
+    ids: list[str] | None = None
+    """Utterance ids to use; null takes the first ones of the training split."""
+
+
+def affects_result(extra: Any) -> bool:
+    """Return False for the `json_schema_extra` of a field marked `NO_EFFECT`."""
+    return not (isinstance(extra, dict) and extra.get("affects_result") is False)
