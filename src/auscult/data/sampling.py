@@ -1,0 +1,297 @@
+"""Which utterances go into which batch, as a pure function of seed and epoch.
+
+Problem: samplers that keep hidden state replay the permutation of epoch 0 after a resume, drop the tail, show other orders to
+other workers, or need their prefix replayed. Choice: the batches of an epoch are computed, not drawn one by one; a position is
+two integers (epoch, batch), so resuming is O(1) and independent of workers and prefetching. Batches are filled per duration
+bucket up to a limit of *padded* seconds, because padding is what a batch costs. Rejected: sorting whole epochs (neighbours never
+change) and fixed batch counts over mixed lengths (most of the batch is padding).
+
+Several processes: `world_size` consecutive batches form an update group, one batch per process, so two processes see what one
+process with twice the accumulation sees. An incomplete last group is *split* until every process has work (`update_groups`):
+nothing is dropped and nothing is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from auscult.errors import UserError
+
+if TYPE_CHECKING:
+    from auscult.streams import Streams
+
+Order = Literal["shuffled", "sorta_grad", "sorted"]
+
+
+def plan_batches(
+    durations: np.ndarray,
+    *,
+    epoch: int,
+    streams: Streams,
+    seconds: float | None = None,
+    items: int | None = None,
+    buckets: int = 1,
+    order: Order = "shuffled",
+) -> list[np.ndarray]:
+    """Return the batches of one epoch; every item is in exactly one of them.
+
+    Args:
+        durations: (items,) seconds of each utterance.
+        epoch: from 0.
+        streams: source of the epoch's permutation (stream "order", key epoch).
+        seconds: most padded seconds in a batch (longest duration times items); a longer utterance is a batch by itself.
+        items: most utterances in a batch.
+        buckets: number of duration classes that are batched apart; 1 mixes all lengths.
+        order: "shuffled"; "sorted" by duration every epoch; "sorta_grad" sorted in epoch 0 only (DeepSpeech 2).
+
+    Returns:
+        Arrays of int64 indices into `durations`.
+
+    Raises:
+        UserError: no limit is given, or a limit or duration is not positive.
+    """
+    durations = np.asarray(durations, dtype=np.float64)
+    _check(durations, seconds, items, buckets)
+    if order == "sorted" or (order == "sorta_grad" and epoch == 0):
+        return plan_sorted(durations, seconds=seconds, items=items)
+    limits = _limits(durations, seconds, items)
+    random = streams.generator("order", epoch)
+    batches, rest = _fill(random.permutation(len(durations)), durations, _bucket_of(durations, buckets), limits)
+    leftover = np.concatenate([*rest, np.empty(0, dtype=np.int64)])  # bucket order, so lengths stay close
+    merged, last = _fill(leftover, durations, np.zeros_like(leftover, shape=len(durations)), limits)
+    planned = batches + merged + last
+    return [planned[position] for position in random.permutation(len(planned))]
+
+
+def plan_sorted(durations: np.ndarray, *, seconds: float | None = None, items: int | None = None) -> list[np.ndarray]:
+    """Return batches in order of duration (ties in order of index), every item once; no items give no batches.
+
+    >>> [batch.tolist() for batch in plan_sorted(np.array([3.0, 1.0, 1.5]), seconds=3.0)]
+    [[1, 2], [0]]
+    """
+    if not len(durations):
+        return []
+    _check(durations, seconds, items, 1)
+    order = np.argsort(durations, kind="stable")
+    batches, rest = _fill(order, durations, np.zeros_like(order), _limits(durations, seconds, items))
+    return batches + rest
+
+
+def _limits(durations: np.ndarray, seconds: float | None, items: int | None) -> tuple[float, int]:
+    return (np.inf if seconds is None else seconds * (1 + 1e-9)), (len(durations) if items is None else items)
+
+
+def _check(durations: np.ndarray, seconds: float | None, items: int | None, buckets: int) -> None:
+    if seconds is None and items is None:
+        raise UserError("a batch needs a limit: give seconds (padded), items, or both")
+    if durations.ndim != 1 or not len(durations):
+        raise UserError(f"expected the durations of at least one utterance as (items,), got shape {durations.shape}")
+    if not bool((durations > 0).all()):
+        raise UserError(f"every utterance needs a duration above 0 s; {int((~(durations > 0)).sum())} of {len(durations)} have none")
+    for name, value in (("seconds", seconds), ("items", items), ("buckets", buckets)):
+        if value is not None and value <= 0:
+            raise UserError(f"batch limit {name} must be above 0, got {value}")
+
+
+def _bucket_of(durations: np.ndarray, buckets: int) -> np.ndarray:
+    """Return (items,) the bucket of each utterance; buckets hold about equal total duration."""
+    ranked = np.argsort(durations, kind="stable")
+    share = np.cumsum(durations[ranked]) / durations.sum()
+    edges = durations[ranked][np.minimum(np.searchsorted(share, np.arange(1, buckets) / buckets), len(durations) - 1)]
+    return np.searchsorted(edges, durations, side="left")
+
+
+def _fill(
+    order: np.ndarray, durations: np.ndarray, bucket_of: np.ndarray, limits: tuple[float, int]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Deal items into one open batch per bucket; return the full batches and, by bucket, the open ones that remain."""
+    seconds, items = limits
+    batches: list[np.ndarray] = []
+    opened: dict[int, tuple[list[int], float]] = {}
+    for index, duration, bucket in zip(order.tolist(), durations[order].tolist(), bucket_of[order].tolist(), strict=True):
+        members, longest = opened.get(bucket, ([], 0.0))
+        widest = max(longest, duration)
+        if members and (len(members) >= items or widest * (len(members) + 1) > seconds):
+            batches.append(np.array(members, dtype=np.int64))
+            members, widest = [], duration
+        members.append(index)
+        opened[bucket] = (members, widest)
+    return batches, [np.array(opened[bucket][0], dtype=np.int64) for bucket in sorted(opened)]
+
+
+def update_groups(batches: Sequence[np.ndarray], world_size: int) -> list[list[np.ndarray]]:
+    """Group consecutive batches so that each of `world_size` processes gets one non-empty batch per group.
+
+    A group with fewer batches is completed by halving its largest batch. A group with fewer *items* than processes becomes an
+    empty slot whose items join the next group (the last one's join the one before), so positions of other groups do not move.
+
+    Raises:
+        UserError: fewer items than processes.
+    """
+    groups: list[list[np.ndarray]] = []
+    carried: list[int] = []
+    for first in range(0, len(batches), world_size):
+        pieces = [batch for batch in batches[first : first + world_size] if len(batch)]
+        if sum(map(len, pieces)) + len(carried) < world_size:
+            carried += [int(index) for batch in pieces for index in batch]
+            groups.append([])
+            continue
+        groups.append(_spread(pieces, carried, world_size))
+        carried = []
+    if carried:
+        filled = [position for position, group in enumerate(groups) if group]
+        if not filled:
+            raise UserError(f"{len(carried)} utterances cannot feed {world_size} processes; start fewer processes or select more data")
+        groups[filled[-1]] = _spread(groups[filled[-1]], carried, world_size)
+    return groups
+
+
+def _spread(pieces: list[np.ndarray], extra: Sequence[int], world_size: int) -> list[np.ndarray]:
+    parts = list(pieces)
+    if extra and len(parts) < world_size:
+        parts, extra = [*parts, np.array(extra, dtype=np.int64)], ()
+    while len(parts) < world_size:
+        largest = max(range(len(parts)), key=lambda position: len(parts[position]))
+        half = (len(parts[largest]) + 1) // 2
+        parts[largest : largest + 1] = [parts[largest][:half], parts[largest][half:]]
+    for position, index in enumerate(extra):
+        parts[position % world_size] = np.append(parts[position % world_size], index)
+    return parts
+
+
+def shard(batches: Sequence[np.ndarray], rank: int, world_size: int) -> list[np.ndarray]:
+    """Return the batches of one process; all processes get equally many, together every item exactly once.
+
+    >>> [len(shard([np.array([0, 1, 2]), np.array([3]), np.array([4, 5])], rank, 2)) for rank in (0, 1)]
+    [2, 2]
+    """
+    if not 0 <= rank < world_size:
+        raise UserError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
+    return [group[rank] for group in update_groups(batches, world_size) if group]
+
+
+class BatchStream:
+    """The endless sequence of (epoch, batch index, item indices) of one process, with a position of two integers.
+
+    Items can be excluded at any time (quarantine): they leave their batches, all other batches keep their position.
+
+    Args:
+        durations: (items,) seconds.
+        streams: named random streams of the run.
+        seconds: most padded seconds in a batch.
+        items: most utterances in a batch.
+        buckets: duration classes.
+        order: see `plan_batches`.
+        rank: this process.
+        world_size: number of processes.
+        start: (epoch, batch index) of the first batch to yield.
+        excluded: indices never yielded.
+    """
+
+    def __init__(
+        self,
+        durations: np.ndarray,
+        *,
+        streams: Streams,
+        seconds: float | None = None,
+        items: int | None = None,
+        buckets: int = 1,
+        order: Order = "shuffled",
+        rank: int = 0,
+        world_size: int = 1,
+        start: tuple[int, int] = (0, 0),
+        excluded: Iterable[int] = (),
+    ) -> None:
+        self.durations = np.asarray(durations, dtype=np.float64)
+        _check(self.durations, seconds, items, buckets)
+        if not 0 <= rank < world_size:
+            raise UserError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
+        self.streams, self.seconds, self.items, self.buckets, self.order = streams, seconds, items, buckets, order
+        self.rank, self.world_size = rank, world_size
+        self.epoch, self.batch = start
+        self._excluded = {int(index) for index in excluded}
+        self._plan: tuple[int, list[list[np.ndarray]]] | None = None
+        self._require_items()
+
+    def groups(self, epoch: int) -> list[list[np.ndarray]]:
+        """Return the update groups of an epoch (one batch per process; an empty list is a slot emptied by quarantine)."""
+        if self._plan is None or self._plan[0] != epoch:
+            planned = plan_batches(
+                self.durations,
+                epoch=epoch,
+                streams=self.streams,
+                seconds=self.seconds,
+                items=self.items,
+                buckets=self.buckets,
+                order=self.order,
+            )
+            if self._excluded:
+                gone = np.array(sorted(self._excluded), dtype=np.int64)
+                planned = [batch[~np.isin(batch, gone)] for batch in planned]
+            self._plan = (epoch, update_groups(planned, self.world_size))
+        return self._plan[1]
+
+    def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
+        return self
+
+    def __next__(self) -> tuple[int, int, np.ndarray]:
+        while True:
+            groups = self.groups(self.epoch)
+            while self.batch < len(groups):
+                index, self.batch = self.batch, self.batch + 1
+                if groups[index]:
+                    return self.epoch, index, groups[index][self.rank]
+            self.epoch, self.batch = self.epoch + 1, 0
+
+    def exclude(self, indices: Iterable[int]) -> None:
+        """Leave items out from the next batch on.
+
+        Raises:
+            UserError: nothing would be left for some process.
+        """
+        self._excluded |= {int(index) for index in indices}
+        self._plan = None
+        self._require_items()
+
+    def state(self) -> dict[str, Any]:
+        """Return the position of the next batch and the excluded items, as plain values."""
+        return {"epoch": self.epoch, "batch": self.batch, "excluded": sorted(self._excluded)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Move to a position returned by `state`."""
+        self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
+        self._excluded = {int(index) for index in state["excluded"]}
+        self._plan = None
+        self._require_items()
+
+    @classmethod
+    def from_state(
+        cls,
+        state: Mapping[str, Any],
+        durations: np.ndarray,
+        *,
+        streams: Streams,
+        seconds: float | None = None,
+        items: int | None = None,
+        buckets: int = 1,
+        order: Order = "shuffled",
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> BatchStream:
+        """Build a stream at a position returned by `state`."""
+        stream = cls(
+            durations, streams=streams, seconds=seconds, items=items, buckets=buckets, order=order, rank=rank, world_size=world_size
+        )  # fmt: skip
+        stream.restore(state)
+        return stream
+
+    def _require_items(self) -> None:
+        total, gone = len(self.durations), len(self._excluded & set(range(len(self.durations))))
+        if total - gone < self.world_size:
+            raise UserError(
+                f"{total - gone} of {total} utterances are left for {self.world_size} process(es) after {gone} exclusions; "
+                "select more data or repair the excluded utterances"
+            )
