@@ -116,7 +116,12 @@ def test_leftovers_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     dead.wait()
     host = socket.gethostname()
     gone = [tmp_path / f".last.pt.{host}.{dead.pid}.0.tmp", tmp_path / f".run.{host}.{dead.pid}.3.tmp"]
-    stay = [tmp_path / f".last.pt.{host}.{os.getpid()}.0.tmp", tmp_path / f".last.pt.elsewhere.{dead.pid}.0.tmp", tmp_path / ".notes.tmp", tmp_path / "x"]
+    stay = [
+        tmp_path / f".last.pt.{host}.{os.getpid()}.0.tmp",
+        tmp_path / f".last.pt.elsewhere.{dead.pid}.0.tmp",
+        tmp_path / ".notes.tmp",
+        tmp_path / "x",
+    ]
     gone[1].mkdir()
     (gone[1] / "inside").write_text("")
     for path in [gone[0], *stay]:

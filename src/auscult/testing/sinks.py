@@ -1,7 +1,7 @@
 """The conformance suite for sinks: call it from a test of your own sink class.
 
-It plays a run as training would (steps, evaluations, non-finite numbers, kinds of events nobody has heard of), interrupts it, resumes it, and
-checks that the sink neither fails nor changes what it is given.
+It plays a run as training would (steps, evaluations, non-finite numbers, kinds of events nobody has heard of),
+interrupts it, resumes it, and checks that the sink neither fails nor changes what it is given.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ RECIPE: dict[str, Any] = {"task": "recognition", "model": {"name": "conv_ctc", "
 
 def step(update: int, loss: float) -> dict[str, Any]:
     """Return a training step's event as the trainer writes it."""
-    numbers = {"epoch": update / 10, "loss": loss, "gradient_norm": 1.5, "lr": 1e-3, "items": 8, "audio_seconds": 20.0, "elapsed": 0.5 * update}
+    numbers = {
+        "epoch": update / 10,
+        "loss": loss,
+        "gradient_norm": 1.5,
+        "lr": 1e-3,
+        "items": 8,
+        "audio_seconds": 20.0,
+        "elapsed": 0.5 * update,
+    }
     return {"event": "step", "time": 1000.0 + update, "update": update, **numbers}
 
 
@@ -53,7 +61,17 @@ def second_session() -> list[dict[str, Any]]:
         {"event": "note", "time": 2000.1, "text": "code changed: training/stepper.py"},
         step(4, 1.9),
         evaluation(4, 0.25),
-        {"event": "step", "time": 2001.0, "index": 0, "update": 5, "loss": 0.5, "gradient_norm": 1.0, "frame_error": 0.1, "cer": None, "elapsed": 1.0},
+        {
+            "event": "step",
+            "time": 2001.0,
+            "index": 0,
+            "update": 5,
+            "loss": 0.5,
+            "gradient_norm": 1.0,
+            "frame_error": 0.1,
+            "cer": None,
+            "elapsed": 1.0,
+        },
         {"event": "end", "time": 2002.0, "state": "COMPLETE", "reason": ""},
     ]
 
