@@ -1,3 +1,55 @@
-"""auscult: train, check, compare and ship speech models, and report only what is so."""
+"""auscult: train, check, compare and ship speech models, and report only what is so.
+
+Every verb of the command line is one call here, imported when it is first used:
+
+    >>> import auscult
+    >>> result = auscult.train("recipes/recognition/fsdd_digits.yaml", "seed=7")  # doctest: +SKIP
+    >>> auscult.evaluate(result.run, split="test").summary["metrics"]["wer"]  # doctest: +SKIP
+    >>> auscult.load(result.run).transcribe(["some.wav"])  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_WHERE = {
+    "Recipe": "auscult.recipe",
+    "RunIndex": "auscult.runs.index",
+    "audit": "auscult.training.audit",
+    "check": "auscult.training.check",
+    "evaluate": "auscult.training.evaluate",
+    "inspect_recipe": "auscult.training.cost",
+    "load": "auscult.serving.recognizer",
+    "prepare": "auscult.corpora.prepare",
+    "score_wer": "auscult.metrics.scoring",
+    "train": "auscult.training.train",
+    "write_report": "auscult.report.html",
+}
+
+__all__ = ["Recipe", "RunIndex", "audit", "check", "evaluate", "inspect_recipe", "load", "prepare", "score_wer", "train", "write_report"]
+
+if TYPE_CHECKING:
+    from auscult.corpora.prepare import prepare
+    from auscult.metrics.scoring import score_wer
+    from auscult.recipe import Recipe
+    from auscult.report.html import write_report
+    from auscult.runs.index import RunIndex
+    from auscult.serving.recognizer import load
+    from auscult.training.audit import audit
+    from auscult.training.check import check
+    from auscult.training.cost import inspect_recipe
+    from auscult.training.evaluate import evaluate
+    from auscult.training.train import train
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'auscult' has no attribute {name!r}")
+    return getattr(import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
     from torch import Tensor, nn
 
-    from auscult.recipe import Recipe
     from auscult.specification import Specification
 
 Item = dict[str, Any]
@@ -64,22 +63,21 @@ class Expectation:
 
 
 class Task(ABC):
-    """Where data, model, loss and metric meet; built once from a recipe.
+    """Where data, model, loss and metric meet; built once from a recipe (`recipe: Annotated[Recipe, INJECTED]`).
+
+    The constructor reads the data the recipe names and freezes everything derived from it (labels, splits).
 
     Attributes:
         specification: the facts shared with model, checkpoint and export.
+        data_hash: content hash of every manifest the task uses.
         primary_metric: key of `summarise` that selects checkpoints.
         lower_is_better: direction of `primary_metric`.
     """
 
     specification: Specification
+    data_hash: str
     primary_metric: str
     lower_is_better: bool = True
-
-    @classmethod
-    @abstractmethod
-    def from_recipe(cls, recipe: Recipe) -> Task:
-        """Read the data the recipe names and freeze everything derived from it (labels, splits)."""
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -109,6 +107,30 @@ class Task(ABC):
     def summarise(self, items: Sequence[Item]) -> dict[str, float]:
         """Return metrics from records, each a ratio of sums, the protocol named in its key."""
 
+    def intervals(self, items: Sequence[Item]) -> dict[str, tuple[float, float]]:
+        """Return 95 % intervals of the metrics that have one."""
+        return {}
+
+    def protocol(self) -> dict[str, str]:
+        """Return how the metrics were obtained, in words, for every table that shows them."""
+        return {}
+
     def expected_initial_loss(self, batch: Any) -> Expectation | None:
         """Return the theoretical loss of an untrained model on a batch, where theory gives one."""
+        return None
+
+    def describe(self, model: nn.Module, batch: Any) -> dict[str, Any]:
+        """Return what a log should say about a batch of one item (reference, lengths), for the check and its figures."""
+        return {}
+
+    def diagnose(self, model: nn.Module, batch: Any) -> dict[str, float]:
+        """Return cheap measures of how close the outputs of a batch of one item are to right, logged beside the loss."""
+        return {}
+
+    def arrays(self, model: nn.Module, batch: Any) -> dict[str, np.ndarray]:
+        """Return what the figures of one item show (input, features, outputs, target)."""
+        return {}
+
+    def batch_leak(self, model: nn.Module, batch: Any) -> float | None:
+        """Return the largest gradient of one item's output by another item's input: 0 when items of a batch are independent."""
         return None

@@ -1,0 +1,38 @@
+"""`auscult score`: score anybody's outputs, no run needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from auscult.cli.options import AsJson
+from auscult.cli.output import emit
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback()
+def score() -> None:
+    """Score anybody's outputs against references."""
+
+
+@app.command()
+def wer(
+    reference: Annotated[Path, typer.Argument(help="Lines of id<TAB>text.")],
+    hypothesis: Annotated[Path, typer.Argument(help="Lines of id<TAB>text, the same ids.")],
+    normalise: Annotated[Literal["none", "english"], typer.Option(help="Compare as given, or without case and punctuation.")] = "none",
+    speaker_separator: Annotated[str | None, typer.Option(help='Speaker = id up to this text ("-" for LibriSpeech); intervals resample speakers.')] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Word and character error rate as ratios of sums, with a 95 % bootstrap interval."""
+    from auscult.metrics.scoring import score_wer
+
+    value = score_wer(reference, hypothesis, normalise=normalise, speaker_separator=speaker_separator)
+    low, high = value["interval"]
+    emit(value, as_json, lambda: (
+        f"WER {100 * value['wer']:.2f} % ({100 * low:.2f} to {100 * high:.2f}, over {value['interval_over']}): "
+        f"{value['substitutions']} substitutions, {value['insertions']} insertions, {value['deletions']} deletions in {value['words']} words\n"
+        f"CER {100 * value['cer']:.2f} %"
+    ))  # fmt: skip

@@ -1,0 +1,79 @@
+"""What a recogniser's output looks like from inside: errors of single frames, arrays for figures, influence between items.
+
+Kept apart from the task, which only says which of these exist. The frame error is the mean absolute difference between the
+output probabilities and the posterior alignment (the gradient CTC sends back), so it is defined wherever the loss is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from auscult.audio.front_ends.log_mel import LogMel
+from auscult.data.alphabet import Alphabet
+from auscult.data.recognition_batch import RecognitionBatch
+from auscult.losses.ctc import occupancy, required_frames
+
+PICTURE_BINS = 80
+"""Mel bins of the waveform picture."""
+
+
+def describe(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample_rate: int) -> dict[str, Any]:
+    """Return reference, lengths before and after the model, and the frames CTC needs, for the first utterance of a batch."""
+    frames = _front_end(model).frames(batch.sample_lengths)
+    tokens = batch.tokens[0, : int(batch.token_lengths[0])].tolist()
+    return {
+        "reference": alphabet.decode(tokens),
+        "samples": int(batch.sample_lengths[0]),
+        "sample_rate": sample_rate,
+        "input_frames": int(frames[0]),
+        "bins": int(_front_end(model).bins),
+        "output_frames": int(model.output_lengths(batch.sample_lengths)[0]),  # type: ignore[operator]
+        "symbols": len(tokens),
+        "required_frames": int(required_frames(batch.tokens, batch.token_lengths)[0]),
+    }
+
+
+def frame_error(logits: Tensor, lengths: Tensor, batch: RecognitionBatch, blank: int) -> float:
+    """Return the mean over true frames of half the L1 distance between output probabilities and the posterior alignment, in [0, 1]."""
+    target = occupancy(logits, lengths, batch.tokens, batch.token_lengths, blank=blank)
+    distance = 0.5 * (torch.softmax(logits.float(), -1) - target).abs().sum(-1)  # (batch, frames)
+    inside = torch.arange(distance.shape[1], device=lengths.device)[None] < lengths[:, None]
+    return float(distance[inside].mean())
+
+
+def arrays(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample_rate: int) -> dict[str, np.ndarray]:
+    """Return waveform, its log-mel picture, the features the model saw, output probabilities and target of the first utterance."""
+    samples, lengths = batch.samples[:1], batch.sample_lengths[:1]
+    features = _front_end(model)(samples, lengths)
+    logits, frames = model(samples, lengths)
+    picture = LogMel(sample_rate=sample_rate, bins=PICTURE_BINS).to(samples.device)(samples, lengths)
+    return {
+        "waveform": samples[0, : int(lengths[0])].cpu().numpy(),
+        "sample_rate": np.array(sample_rate),
+        "waveform_log_mel": picture.values[0, : int(picture.lengths[0])].cpu().numpy(),
+        "features": features.values[0, : int(features.lengths[0])].cpu().numpy(),
+        "probabilities": torch.softmax(logits[0, : int(frames[0])].float(), -1).cpu().numpy(),
+        "tokens": batch.tokens[0, : int(batch.token_lengths[0])].cpu().numpy(),
+        "labels": np.array([*alphabet.labels, "<blank>"]),
+    }
+
+
+def batch_leak(model: nn.Module, batch: RecognitionBatch) -> float:
+    """Return the largest gradient of any utterance's logits by any other utterance's samples, padding included."""
+    largest = 0.0
+    for index in range(len(batch.ids)):
+        samples = batch.samples.clone().requires_grad_()
+        logits, lengths = model(samples, batch.sample_lengths)
+        gradient = torch.autograd.grad(logits[index, : int(lengths[index])].square().sum(), samples)[0].abs()
+        inside = torch.arange(samples.shape[1], device=samples.device) < batch.sample_lengths[index]
+        gradient[index, inside] = 0.0
+        largest = max(largest, float(gradient.max()))
+    return largest
+
+
+def _front_end(model: nn.Module) -> Any:
+    return model.front_end

@@ -1,0 +1,53 @@
+"""Reduce the rate when validation stops improving."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from auscult.registry import register
+from auscult.training.schedule import Schedule
+
+
+@register("schedule", "plateau")
+class Plateau(Schedule):
+    """Multiply by `gamma` after `patience` evaluations without an improvement of more than `threshold`.
+
+    Args:
+        gamma: multiplier at each reduction.
+        patience: evaluations to wait.
+        threshold: smallest improvement that counts, in units of the primary metric.
+        floor: the factor never goes below it.
+        warm_up: linear warm-up, in updates.
+    """
+
+    def __init__(
+        self,
+        gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+        patience: Annotated[int, Field(ge=0)] = 2,
+        threshold: Annotated[float, Field(ge=0)] = 0.0,
+        floor: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        warm_up: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
+        self.gamma, self.patience, self.threshold, self.floor, self.warm_up = gamma, patience, threshold, floor, warm_up
+        self.best = float("inf")
+        self.waited = 0
+        self.reduction = 1.0
+
+    def factor(self, update: int, total: int) -> float:
+        """Return the factor for an update."""
+        return min(1.0, (update + 1) / (self.warm_up + 1)) * self.reduction
+
+    def observe(self, score: float) -> None:
+        """Count an evaluation."""
+        if score < self.best - self.threshold:
+            self.best, self.waited = score, 0
+            return
+        self.waited += 1
+        if self.waited > self.patience:
+            self.reduction, self.waited = max(self.floor, self.reduction * self.gamma), 0
+
+    def state_dict(self) -> dict[str, float]:
+        """Return best score, wait counter and current reduction (losing them at resume silently changes the run)."""
+        return {"best": self.best, "waited": self.waited, "reduction": self.reduction}

@@ -1,0 +1,215 @@
+"""One optimiser update on one group of batches: forward, backward, inspect, reduce, clip, step or refuse.
+
+Trainer, overfit check, federated client and benchmark call this and nothing else, so there is one inner loop to get right.
+Item-weighted sums of gradients are accumulated and divided once by the number of items really used: a refused micro-batch
+leaves the rest of its group in place with the right mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from auscult.streams import Streams
+from auscult.tasks.base import Batch, Task
+from auscult.training.distributed import World
+from auscult.training.precision import Arithmetic
+from auscult.training.sentinel import Cause, Fault, Sentinel
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one update did.
+
+    Attributes:
+        loss: mean over the items used; NaN when none was.
+        gradient_norm: L2 norm before clipping; NaN when nothing was applied.
+        items: items used, over all processes.
+        applied: whether the optimiser moved.
+        faults: what was refused, each with the remedy taken.
+    """
+
+    loss: float
+    gradient_norm: float
+    items: int
+    applied: bool
+    faults: tuple[tuple[Fault, str], ...] = ()
+
+
+class Stepper:
+    """Takes updates on one model.
+
+    Args:
+        task: supplies the loss.
+        model: in training mode while a step runs.
+        optimizer: over the model's parameters.
+        arithmetic: device, autocast and loss scale.
+        sentinel: inspects and remedies.
+        world: the processes that share the update.
+        clip: largest L2 gradient norm; None leaves gradients alone.
+        streams: random streams; every micro-batch of every update gets its own seed for dropout and the like, so nothing
+            random has to be saved, and two processes draw what one process with accumulation draws.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        arithmetic: Arithmetic,
+        sentinel: Sentinel,
+        *,
+        streams: Streams,
+        world: World | None = None,
+        clip: float | None = None,
+    ) -> None:
+        self.task, self.model, self.optimizer = task, model, optimizer
+        self.arithmetic, self.sentinel, self.streams = arithmetic, sentinel, streams
+        self.world = world if world is not None else World()
+        self.clip = clip
+        self.parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step(self, batches: Sequence[Batch], update: int) -> Step:
+        """Take one update on this process's batches of a group.
+
+        Args:
+            batches: micro-batches, already on the device.
+            update: number of updates taken before this one.
+
+        Raises:
+            Diverged: a fault came and no remedy is left.
+        """
+        self.model.train()
+        window = _Window(buffers=self.sentinel.copy_buffers(), shared=len(batches) > 1 or self.world.size > 1)
+        for index, batch in enumerate(batches):
+            self._micro_batch(batch, update, index, window)
+        loss, norm, divisor = self._reduce(window)
+        faults = self._faults(window, batches, norm)
+        applied = window.items > 0 and not any(fault.cause in ("scale", "state", "spike") for fault in faults)
+        if applied:
+            self._apply(norm, divisor)
+        else:
+            self.sentinel.restore_buffers(window.buffers)
+        remedied = tuple((fault, self._remedy(update, fault)) for fault in faults)
+        if applied and not faults:
+            self.sentinel.succeeded(update, norm)
+        self.optimizer.zero_grad(set_to_none=True)
+        return Step(loss, norm if applied else float("nan"), window.items, applied, remedied)
+
+    def _micro_batch(self, batch: Batch, update: int, index: int, window: _Window) -> None:
+        """Forward and backward on one micro-batch; a bad one is undone and noted, a good one joins the window."""
+        buffers = window.buffers if index == 0 else self.sentinel.copy_buffers()
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.manual_seed(self.streams.integer("update", update, index * self.world.size + self.world.rank))
+        loss, items = self._backward(batch, window.shared)
+        value, norm, buffers_finite = self.sentinel.measure(loss, self._gradients())
+        cause = self.sentinel.cause_of(value, norm, buffers_finite)
+        if cause is None:
+            window.add(value, items, norm, self._all_gradients() if window.shared else [])
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        self.sentinel.restore_buffers(buffers)
+        window.faults.append(self._diagnose(cause, batch, buffers))
+
+    def _diagnose(self, cause: Cause, batch: Batch, buffers: dict[str, Tensor]) -> Fault:
+        if cause == "gradient" and self.arithmetic.scale.enabled and self.arithmetic.scale.overflowed():
+            return Fault("scale", batch.ids)
+        if not self.sentinel.state_is_finite():
+            return Fault("state", batch.ids)
+        return Fault(cause, batch.ids, self._culprits(batch, buffers))
+
+    def _culprits(self, batch: Batch, buffers: dict[str, Tensor]) -> tuple[str, ...]:
+        """Return the ids of items that are bad on their own; empty when every item of several is, or none.
+
+        Batch statistics of one item may not exist, so normalisation uses its running statistics meanwhile.
+        """
+        bad = []
+        for module in self.model.modules():
+            if getattr(module, "running_mean", None) is not None:
+                module.eval()
+        for index, utterance_id in enumerate(batch.ids):
+            self.optimizer.zero_grad(set_to_none=True)
+            loss, _ = self._backward(batch.select([index]), shared=False)
+            if self.sentinel.cause_of(*self.sentinel.measure(loss, self._gradients())) is not None:
+                bad.append(utterance_id)
+            self.sentinel.restore_buffers(buffers)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.model.train()
+        return tuple(bad) if len(bad) < len(batch.ids) or len(bad) == 1 else ()
+
+    def _backward(self, batch: Batch, shared: bool) -> tuple[Tensor, int]:
+        """Return the loss and its number of items, with gradients of loss x scale (x items where several batches are summed)."""
+        with self.arithmetic.autocast():
+            loss = self.task.loss(self.model, batch)
+        weight = self.arithmetic.scale.value * (loss.items if shared else 1)
+        (loss.value * weight if weight != 1 else loss.value).backward()  # type: ignore[no-untyped-call]
+        return loss.value, loss.items
+
+    def _gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
+    def _all_gradients(self) -> list[Tensor]:
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+
+    def _reduce(self, window: _Window) -> tuple[float, float, float]:
+        """Return mean loss, gradient norm of the mean, and what the gradients in `.grad` must still be divided by."""
+        scale = self.arithmetic.scale.value
+        if not window.shared:
+            return (window.loss_sum / window.items if window.items else float("nan")), window.norm / scale, scale
+        gradients = window.gradients or self._all_gradients()
+        totals = torch.tensor([window.loss_sum, float(window.items)], dtype=torch.float64, device=self.arithmetic.device)
+        self.world.sum([totals])
+        self.world.sum(gradients)
+        window.loss_sum, window.items = float(totals[0]), int(totals[1])
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        divisor = scale * max(window.items, 1)
+        norm = float(torch.nn.utils.get_total_norm(gradients)) / divisor
+        return (window.loss_sum / window.items if window.items else float("nan")), norm, divisor
+
+    def _faults(self, window: _Window, batches: Sequence[Batch], norm: float) -> list[Fault]:
+        """Return the faults of every process, and a spike of the whole update where there is no other."""
+        faults = window.faults
+        if self.world.any(bool(faults), self.arithmetic.device):
+            return self.world.gather(faults)
+        if window.items and self.sentinel.spikes(norm):
+            return [Fault("spike", tuple(self.world.gather([one for batch in batches for one in batch.ids])))]
+        return []
+
+    def _remedy(self, update: int, fault: Fault) -> str:
+        return "rescale" if fault.cause == "scale" else self.sentinel.remedy(update, fault)
+
+    def _apply(self, norm: float, divisor: float) -> None:
+        factor = 1.0 / divisor
+        if self.clip is not None and norm > self.clip:
+            factor *= self.clip / (norm + 1e-6)
+        if factor != 1.0:
+            torch._foreach_mul_(self._gradients(), factor)
+        self.optimizer.step()
+        self.world.average_buffers(self.model)
+        self.arithmetic.scale.succeeded()
+
+
+@dataclass
+class _Window:
+    """What one update has gathered so far."""
+
+    buffers: dict[str, Tensor]
+    shared: bool
+    loss_sum: float = 0.0
+    items: int = 0
+    norm: float = 0.0
+    gradients: list[Tensor] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, loss: float, items: int, norm: float, gradients: list[Tensor]) -> None:
+        self.loss_sum += loss * items
+        self.items += items
+        self.norm = norm
+        if self.gradients:
+            torch._foreach_add_(self.gradients, gradients)
+        else:
+            self.gradients = gradients

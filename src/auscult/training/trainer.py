@@ -1,0 +1,273 @@
+"""The training loop: updates on a grid, evaluations, checkpoints, and an exact way back after any stop.
+
+Everything counts in updates; epochs are for display. All state that decides the future is in the checkpoint (weights,
+optimiser, schedule, scale, sentinel, averages, best scores, position in the data); everything random is a function of the
+seed and a position, so it needs no state. Kill the process at any instant, run it again, and the weights come out the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from auscult.data.loading import Loader
+from auscult.data.sampling import BatchStream
+from auscult.errors import UserError
+from auscult.recipe import Recipe
+from auscult.runs.directory import RunDirectory
+from auscult.streams import Streams
+from auscult.tasks.base import Item, Task
+from auscult.training.averaging import MovingAverage
+from auscult.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
+from auscult.training.distributed import World
+from auscult.training.evaluation import judge_split
+from auscult.training.interruption import Interrupted, StopRequest
+from auscult.training.journal import Journal
+from auscult.training.precision import Arithmetic
+from auscult.training.progress import ProgressBar
+from auscult.training.schedule import Schedule
+from auscult.training.selection import BestScores, EarlyStop
+from auscult.training.sentinel import Sentinel
+from auscult.training.stepper import Step, Stepper
+
+
+class StopAsked(Exception):
+    """A stop was asked for in the middle of an evaluation."""
+
+
+class Trainer:
+    """Trains one model for one run.
+
+    Args:
+        recipe: what to do.
+        task: built from the recipe.
+        run: where results go.
+        journal: how events are written (to nowhere in the helper processes of a distributed run).
+        world: the processes that share the work.
+        request: tells when a stop was asked for.
+        progress: the bar.
+    """
+
+    def __init__(
+        self, recipe: Recipe, task: Task, run: RunDirectory, journal: Journal, world: World, request: StopRequest, progress: ProgressBar
+    ) -> None:
+        self.recipe, self.task, self.run, self.journal = recipe, task, run, journal
+        self.world, self.request, self.progress = world, request, progress
+        self.budget = recipe.budget
+        self.streams = Streams(recipe.seed)
+        torch.set_num_threads(recipe.data.threads)
+        self.arithmetic = Arithmetic(recipe.precision)
+        torch.manual_seed(self.streams.integer("init"))
+        self.model = task.build_model().to(self.arithmetic.device)
+        self.optimizer: torch.optim.Optimizer = recipe.optimizer.build().build(self.model.parameters())
+        self.rate = float(self.optimizer.param_groups[0]["lr"])
+        self.schedule: Schedule = recipe.schedule.build()
+        self.sentinel = Sentinel(recipe.guard, self.model, self.optimizer, self.arithmetic)
+        self.stepper = Stepper(
+            task, self.model, self.optimizer, self.arithmetic, self.sentinel, streams=self.streams, world=world, clip=self.budget.clip
+        )
+        self.average = MovingAverage(self.model, self.budget.ema) if self.budget.ema is not None else None
+        self.best = BestScores(self.budget.keep, task.lower_is_better)
+        stop = self.budget.stop
+        self.stop_rule = EarlyStop(stop.patience, stop.minimum_improvement, task.lower_is_better) if stop is not None else None
+        self.update = 0
+        self.epoch = 0
+        self.pending = False
+        self.stop_reason = ""
+        self.loader = self._make_loader()
+
+    def train(self) -> str:
+        """Train to the end of the budget or the stated stop rule.
+
+        Returns:
+            Why training ended.
+
+        Raises:
+            Interrupted: a signal asked for a stop; the state is saved.
+            Diverged: the sentinel used up its remedies.
+        """
+        started = time.monotonic()
+        while self.pending or (self.update < self.budget.updates and not self.stop_reason):
+            self._leave_if_asked()
+            if self.pending:
+                try:
+                    self._settle()
+                except StopAsked:
+                    self._leave_if_asked()
+                continue
+            group = [next(self.loader) for _ in range(self.budget.accumulate)]
+            self._set_rate()
+            step = self.stepper.step([loaded.batch.to(self.arithmetic.device) for loaded in group], self.update)
+            self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
+            if self.average is not None and step.applied:
+                self.average.update()
+            self._leave_out(culprit for fault, remedy in step.faults if remedy == "skip" for culprit in fault.culprits)
+            self._report(step, time.monotonic() - started)
+        return self.stop_reason or f"budget of {self.budget.updates} updates used"
+
+    def _make_loader(self) -> Loader:
+        data = self.recipe.data
+        cuts = list(self.task.cuts("train"))
+        self.places = {cut.id: place for place, cut in enumerate(cuts)}
+        stream = BatchStream(
+            np.array([cut.duration for cut in cuts]), streams=self.streams, seconds=data.batch.seconds, items=data.batch.items,
+            buckets=data.batch.buckets, order=data.batch.order, rank=self.world.rank, world_size=self.world.size,
+        )  # fmt: skip
+        return Loader(
+            cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, error_budget=data.error_budget,
+            on_problem=lambda problem: self.journal.write("note", text=f"left out: {problem.message} (utterance {problem.id})"),
+        )  # fmt: skip
+
+    def _leave_out(self, culprits: Iterable[str]) -> None:
+        """Quarantine utterances from the next batch on."""
+        places = [self.places[culprit] for culprit in culprits if culprit in self.places]
+        if places:
+            self.loader.exclude(places)
+
+    def _set_rate(self) -> None:
+        rate = self.rate * self.schedule.factor(self.update, self.budget.updates) * self.sentinel.rate_factor
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def _report(self, step: Step, elapsed: float) -> None:
+        for fault, remedy in step.faults:
+            self.journal.write(
+                "refused", update=self.update, cause=fault.cause, ids=list(fault.ids), culprits=list(fault.culprits), remedy=remedy
+            )
+            self.progress.say(f"update {self.update}: refused ({fault.cause}; {', '.join(fault.culprits or fault.ids[:3])}); remedy: {remedy}")
+        if self.update % self.budget.log_every == 0 or self.update == 1:
+            rate = float(self.optimizer.param_groups[0]["lr"])
+            self.journal.write(
+                "step", update=self.update, epoch=self.epoch, loss=step.loss, gradient_norm=step.gradient_norm, lr=rate,
+                items=step.items, elapsed=elapsed,
+            )  # fmt: skip
+        self.progress.show(self.update, f"loss {step.loss:.3f}  epoch {self.epoch}")
+
+    def _settle(self) -> None:
+        """Do what the grid asks for at the present update: evaluate, save; the last update is always on both grids."""
+        last = self.update == self.budget.updates
+        if self.update % self.budget.evaluate_every == 0 or last:
+            self._evaluate()
+        self.pending = False
+        if self.update % self.budget.checkpoint_every == 0 or last or self.stop_reason:
+            self.save()
+
+    def _evaluate(self) -> None:
+        if self.recipe.data.validation is None:
+            return
+        began = time.monotonic()
+        with self.average.swapped_in() if self.average is not None else nullcontext():
+            metrics = self.task.summarise(self.judge("validation"))
+            score = metrics[self.task.primary_metric]
+            dropped = self.best.offer(self.update, score)
+            if dropped is not None and self.world.main:
+                self._save_best(dropped)
+        self.journal.write("evaluation", update=self.update, split="validation", metrics=metrics, seconds=time.monotonic() - began)
+        self.progress.say(f"update {self.update}: validation {self.task.primary_metric} {score:.4f}")
+        cost = score if self.task.lower_is_better else -score
+        self.schedule.observe(cost)
+        if self.stop_rule is not None:
+            watched = metrics[self.budget.stop.metric] if self.budget.stop is not None and self.budget.stop.metric else score
+            if self.stop_rule.observe(watched):
+                self.stop_reason = f"no improvement of {self.stop_rule.minimum_improvement:g} in {self.stop_rule.patience} evaluations"
+
+    def judge(self, split: str) -> list[Item]:
+        """Judge the model as it stands on a split.
+
+        Raises:
+            StopAsked: a stop was asked for; the caller puts the trained weights back before anything is saved.
+        """
+        return judge_split(self.task, self.model, self.recipe, split, self.arithmetic, self.world, self._between_batches)
+
+    def _between_batches(self, judged: int) -> None:
+        if self.world.size == 1 and self.request.signal is not None:
+            raise StopAsked
+
+    def _save_best(self, dropped: list[int]) -> None:
+        """Write the weights of this evaluation, and make `best` those of the best one."""
+        save_checkpoint(self.best_path(self.update), self.model.state_dict(), self.task.specification, update=self.update)
+        if self.best.entries[0][0] == self.update:
+            save_checkpoint(self.run.checkpoint("best"), self.model.state_dict(), self.task.specification, update=self.update)
+            self.journal.write("checkpoint", update=self.update, which="best")
+        for update in dropped:
+            self.best_path(update).unlink(missing_ok=True)
+
+    def best_path(self, update: int) -> Any:
+        """Return the file that keeps the weights of a good evaluation."""
+        return self.run.checkpoint(f"best-{update}")
+
+    def save(self) -> None:
+        """Write the checkpoint a resumed run continues from."""
+        self.sentinel.ring.reset(self.update)
+        if self.world.main:
+            self.journal.write("checkpoint", update=self.update, which="last")
+            save_checkpoint(
+                self.run.checkpoint("last"), self.model.state_dict(), self.task.specification,
+                update=self.update, optimizer=self.optimizer.state_dict(), training=self._state(),
+            )  # fmt: skip
+        self.world.barrier()
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "loader": self.loader.state(),
+            "pending": self.pending,
+            "schedule": self.schedule.state_dict(),
+            "arithmetic": self.arithmetic.state_dict(),
+            "sentinel": self.sentinel.state_dict(),
+            "average": self.average.state_dict() if self.average is not None else None,
+            "best": self.best.state_dict(),
+            "stop_rule": self.stop_rule.state_dict() if self.stop_rule is not None else None,
+            "stop_reason": self.stop_reason,
+        }
+
+    def resume(self) -> None:
+        """Continue from the last checkpoint, if there is one; events after it are dropped from the log.
+
+        Raises:
+            UserError: the checkpoint is damaged or belongs to another model or label map.
+        """
+        path = self.run.checkpoint("last")
+        if not path.exists():
+            if self.world.main:
+                self.run.events.truncate(0)
+            self.sentinel.ring.reset(0)
+            return
+        payload = load_checkpoint(path)
+        load_weights(self.model, payload, self.task.specification, path)
+        state = payload["training"]
+        try:
+            self.optimizer.load_state_dict(payload["optimizer"])
+        except ValueError as error:
+            raise UserError(f"{path}: optimiser state does not fit this recipe ({error}); check the optimizer section") from error
+        self.update = int(payload["update"])
+        self.loader.restore(state["loader"])
+        self.epoch = int(state["loader"]["epoch"])
+        self.pending = bool(state["pending"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.arithmetic.load_state_dict(state["arithmetic"])
+        self.sentinel.load_state_dict(state["sentinel"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        self.best.load_state_dict(state["best"])
+        if self.stop_rule is not None:
+            self.stop_rule.load_state_dict(state["stop_rule"])
+        self.stop_reason = str(state["stop_reason"])
+        self.sentinel.ring.reset(self.update)
+        if self.world.main:
+            self.run.events.truncate(self.update)
+            self.journal.write("resumed", update=self.update)
+
+    def _leave_if_asked(self) -> None:
+        if self.world.any(self.request.signal is not None, self.arithmetic.device):
+            self.save()
+            raise self.interruption()
+
+    def interruption(self) -> Interrupted:
+        """Return what to raise once everything is saved."""
+        number = self.request.signal or 15
+        return Interrupted(number, f"stopped by signal {number} at update {self.update}; saved; run the same command to continue")
