@@ -11,8 +11,10 @@ one ends the run by name.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -180,7 +182,7 @@ class Loader:
             try:
                 loaded = self._next()
                 self._count(loaded.problems)
-            except UserError:
+            except Exception:
                 self.close()
                 raise
             self._position = (loaded.epoch, loaded.index + 1)
@@ -203,18 +205,19 @@ class Loader:
         requests = _Requests(self.stream)
         if not self.workers:
             return (self.reader[request] for request in requests)
-        return iter(
-            DataLoader(
-                self.reader,
-                batch_size=None,
-                sampler=requests,
-                num_workers=self.workers,
-                collate_fn=_unchanged,
-                prefetch_factor=self.prefetch,
-                worker_init_fn=_Prepare(self.threads),
-                generator=torch.Generator(),  # else the loader draws from, and so moves, the global random state
-            )
+        loader = DataLoader(
+            self.reader,
+            batch_size=None,
+            sampler=requests,
+            num_workers=self.workers,
+            collate_fn=_unchanged,
+            prefetch_factor=self.prefetch,
+            worker_init_fn=_Prepare(self.threads),
+            generator=torch.Generator(),  # else the loader draws from, and so moves, the global random state
         )
+        iterator = iter(loader)
+        atexit.register(_end_at_exit, weakref.ref(iterator))
+        return iterator
 
     def _count(self, problems: Sequence[Problem]) -> None:
         for problem in problems:
@@ -250,7 +253,8 @@ class Loader:
 
     def close(self) -> None:
         """End the worker processes; iterating again continues after the last batch handed out."""
-        self._iterator = None  # torch ends its workers when the iterator goes
+        _end_workers(self._iterator)
+        self._iterator = None
         epoch, batch = self._position
         self.stream.restore({**self.stream.state(), "epoch": epoch, "batch": batch})
 
@@ -270,6 +274,21 @@ class _Requests:
     def __iter__(self) -> Iterator[_Request]:
         for epoch, index, indices in self.stream:
             yield epoch, index, len(self.stream.groups(epoch)), indices
+
+
+def _end_workers(iterator: Iterator[Any] | None) -> None:
+    """End the processes of a torch loader now.
+
+    torch does it when the iterator is collected, but a traceback keeps the iterator alive, and processes forked meanwhile inherit it.
+    """
+    shutdown = getattr(iterator, "_shutdown_workers", None)
+    if shutdown is not None:
+        shutdown()
+
+
+def _end_at_exit(reference: weakref.ref[Iterator[Any]]) -> None:
+    """End the workers of a loader nobody closed; multiprocessing would send one SIGTERM, which they survive, and wait for ever."""
+    _end_workers(reference())
 
 
 def _unchanged(value: Any) -> Any:
