@@ -1,0 +1,127 @@
+"""lhotse manifests: what `prepare` wrote, or any CutSet somebody already has.
+
+A prepared folder is trusted (its files were decoded when it was made); each file is only looked for again. In a foreign
+CutSet a cut may hold several supervisions, and which of their texts belongs to the audio is then a decision: this corpus
+refuses such cuts unless `supervisions: split` asks for one cut per supervision. Mixed, padded and multi-channel cuts are
+refused with their id: they have no single recording to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from auscult.corpora.base import Corpus, FileProblem, Utterance, check_budget, check_ids, resolve
+from auscult.corpora.folder import find_audio
+from auscult.errors import UserError
+from auscult.registry import register
+
+if TYPE_CHECKING:
+    from lhotse import CutSet, MonoCut
+
+SUFFIXES = (".jsonl", ".jsonl.gz")
+
+
+@register("corpus", "manifests")
+class Manifests(Corpus):
+    """Existing lhotse cuts.
+
+    Args:
+        path: a folder with one CutSet per split (`<split>.jsonl.gz`), or a single CutSet, which becomes the split "all".
+        supervisions: "one" refuses cuts with several supervisions; "split" makes a cut of each, which keeps neighbours that
+            overlap in the audio.
+        error_budget: number of unusable files that may be left out.
+    """
+
+    name = "manifests"
+
+    def __init__(self, path: str, supervisions: Literal["one", "split"] = "one", error_budget: Annotated[int, Field(ge=0)] = 0) -> None:
+        super().__init__()
+        self.path = path
+        self.supervisions = supervisions
+        self.error_budget = error_budget
+
+    def utterances(self) -> Iterable[Utterance]:
+        """Return nothing: the cuts exist already, see `splits`."""
+        return ()
+
+    def _read(self) -> dict[str, CutSet]:
+        from lhotse import CutSet
+
+        self.problems = []
+        splits: dict[str, CutSet] = {}
+        for file, split in _files(resolve(self.path)):
+            cuts = [self._usable(cut, file) for cut in self._single(file)]
+            splits[split] = CutSet.from_cuts(cut for cut in cuts if cut is not None)
+        check_ids((cut.id for cuts in splits.values() for cut in cuts), self.name)
+        check_budget(self.problems, self.error_budget, self.name)
+        splits = {split: cuts for split, cuts in splits.items() if len(cuts)}
+        if not splits:
+            raise UserError(f"{self.path} holds no usable cut; {len(self.problems)} unusable files were left out")
+        return splits
+
+    def _single(self, file: Path) -> Iterable[MonoCut]:
+        """Yield cuts with exactly one supervision each."""
+        from lhotse import MonoCut, SupervisionSegment
+
+        for cut in _load(file):
+            if not isinstance(cut, MonoCut) or cut.recording is None:
+                raise UserError(
+                    f'{file}: cut "{cut.id}" is a {type(cut).__name__}; expected a MonoCut with a recording; save its audio first'
+                )
+            if len(cut.supervisions) > 1 and self.supervisions == "one":
+                raise UserError(
+                    f'{file}: cut "{cut.id}" has {len(cut.supervisions)} supervisions, expected one; '
+                    "set supervisions: split to make a cut of each"
+                )
+            if len(cut.supervisions) > 1:
+                yield from cut.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
+            elif cut.supervisions:
+                yield cut
+            else:
+                empty = SupervisionSegment(cut.id, cut.recording_id, start=0.0, duration=cut.duration, channel=cut.channel)
+                cut.supervisions = [empty]
+                yield cut
+
+    def _usable(self, cut: MonoCut, file: Path) -> MonoCut | None:
+        for source in cut.recording.sources:
+            if source.type != "file":
+                raise UserError(f'{file}: cut "{cut.id}" reads from a source of type "{source.type}"; expected audio files')
+            path = _absolute(source.source, file)
+            if not path.is_file():
+                self.problems.append(FileProblem(path, "missing", f'{path} of cut "{cut.id}" does not exist'))
+                return None
+            source.source = str(path)
+        return cut
+
+
+def _files(path: Path) -> list[tuple[Path, str]]:
+    if path.is_file():
+        if not path.name.endswith(SUFFIXES):
+            raise UserError(f"{path} is no CutSet; expected a .jsonl or .jsonl.gz file")
+        return [(path, "all")]
+    found = sorted(file for file in path.iterdir() if file.name.endswith(SUFFIXES))
+    if not found:
+        raise UserError(f"{path} holds no CutSet; expected <split>.jsonl.gz as written by auscult prepare")
+    return [(file, file.name.removesuffix(".gz").removesuffix(".jsonl")) for file in found]
+
+
+def _load(file: Path) -> Iterable[Any]:
+    from lhotse.serialization import deserialize_item, load_jsonl
+
+    try:
+        for record in load_jsonl(file):
+            if "Cut" not in record.get("type", ""):
+                raise UserError(f"{file} is a manifest of another kind ({record.get('type', 'no type')}); expected lhotse cuts")
+            yield deserialize_item(record)
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file} cannot be read as a lhotse CutSet ({type(error).__name__}: {error}); write it again") from error
+
+
+def _absolute(source: str, file: Path) -> Path:
+    """Return where a source lies: lhotse's own relative paths start at the current folder, those of others at the manifest."""
+    here = Path(source).resolve()
+    return here if Path(source).is_absolute() or here.is_file() else find_audio(source, file)

@@ -1,0 +1,186 @@
+"""Corpora for tests: a conformance check for anybody's corpus class, and a toy corpus in a second.
+
+`check_corpus` states what the rest of the package relies on. `toy_corpus` writes tones rather than noise: every letter has its
+own frequency, so a small recogniser can really learn the transcripts, and every speaker their own pitch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from auscult.audio.reading import probe, read_audio
+from auscult.corpora.base import Corpus
+
+if TYPE_CHECKING:
+    from lhotse import CutSet
+
+LETTERS = "abcdefgh"
+LETTER_SECONDS = 0.08
+GAP_SECONDS = 0.02
+
+
+def check_corpus(corpus: Corpus, decoded: int = 3) -> None:
+    """Check that a corpus keeps the contract of `auscult.corpora.base.Corpus`.
+
+    Args:
+        corpus: an instance that holds at least one utterance.
+        decoded: number of files per split that are decoded.
+
+    Raises:
+        AssertionError: lists everything that does not hold.
+    """
+    first, second = corpus.splits(), corpus.splits()
+    reasons = [] if first else ["splits() is empty"]
+    if {split: list(cuts.ids) for split, cuts in first.items()} != {split: list(cuts.ids) for split, cuts in second.items()}:
+        reasons.append("a second call of splits() gives other cuts or another order")
+    try:
+        json.dumps(corpus.parameters())
+    except (AttributeError, TypeError) as error:
+        reasons.append(f"every constructor parameter must be kept as a plain attribute of the same name: {error}")
+    seen: set[str] = set()
+    for split, cuts in first.items():
+        if cuts.is_lazy:
+            reasons.append(f"split {split} is lazy; expected eager cuts")
+        reasons.extend(_split_reasons(split, cuts, seen, decoded))
+    if reasons:
+        raise AssertionError(f"{type(corpus).__name__} breaks the corpus contract:\n- " + "\n- ".join(reasons))
+
+
+def _split_reasons(split: str, cuts: CutSet, seen: set[str], decoded: int) -> list[str]:
+    reasons: list[str] = [] if len(cuts) else [f"split {split} is empty"]
+    for number, cut in enumerate(cuts):
+        place = f"{split}, cut {cut.id}"
+        if cut.id in seen:
+            reasons.append(f"{place}: the id occurs twice")
+        seen.add(cut.id)
+        problems = _cut_reasons(cut)
+        if not problems and number < decoded:
+            problems = _audio_reasons(cut)
+        reasons.extend(f"{place}: {problem}" for problem in problems)
+    return reasons
+
+
+def _cut_reasons(cut: Any) -> list[str]:
+    from lhotse import MonoCut
+
+    if not isinstance(cut, MonoCut):
+        return [f"is a {type(cut).__name__}; expected a MonoCut"]
+    reasons = []
+    if len(cut.supervisions) != 1:
+        reasons.append(f"has {len(cut.supervisions)} supervisions; expected one")
+    if not cut.duration > 0:
+        reasons.append(f"lasts {cut.duration} s")
+    for source in cut.recording.sources:
+        if source.type != "file" or not Path(source.source).is_absolute() or not Path(source.source).is_file():
+            reasons.append(f"its source {source.type}:{source.source} is not an existing file by absolute path")
+    try:
+        json.dumps(cut.to_dict())
+    except TypeError as error:
+        reasons.append(f"cannot be written to a manifest: {error}")
+    return reasons
+
+
+def _audio_reasons(cut: Any) -> list[str]:
+    path = Path(cut.recording.sources[0].source)
+    info = probe(path)
+    stated = (cut.recording.sampling_rate, cut.recording.num_samples)
+    if (info.sample_rate, info.samples) != stated:
+        return [f"states {stated} (rate, samples), {path} has {(info.sample_rate, info.samples)}"]
+    samples, _ = read_audio(path)
+    return (
+        [] if len(samples) == info.samples and np.isfinite(samples).all() else [f"{path} does not decode to finite samples of its length"]
+    )
+
+
+def toy_corpus(
+    folder: Path,
+    speakers: int = 3,
+    utterances: int = 4,
+    letters: tuple[int, int] = (3, 6),
+    sample_rate: int = 16000,
+    seed: int = 0,
+    speech: bool = False,
+) -> Path:
+    """Write a small corpus of wav files with a manifest and return the manifest's path, for the corpus `folder`.
+
+    Of each speaker the last utterance is "test", the one before "validation", the others "train".
+
+    Args:
+        folder: where; made if absent.
+        speakers: number of speakers.
+        utterances: per speaker, at least 3.
+        letters: smallest and largest number of letters in a text, when tones are written.
+        sample_rate: in hertz.
+        seed: of texts, phases and noise.
+        speech: synthesised digits instead of tones (needs the extra "synth").
+    """
+    import soundfile
+
+    if utterances < 3:
+        raise ValueError(f"{utterances} utterances per speaker cannot fill three splits; give at least 3")
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    manifest = folder / "manifest.jsonl"
+    with manifest.open("w", encoding="utf-8") as file:
+        for speaker in range(speakers):
+            spoken = _speak(speaker, utterances, sample_rate, seed) if speech else _tones(speaker, utterances, letters, sample_rate, random)
+            for number, (text, samples) in enumerate(spoken):
+                path = folder / f"s{speaker}" / f"s{speaker}_{number:03d}.wav"
+                path.parent.mkdir(exist_ok=True)
+                soundfile.write(path, samples, sample_rate, subtype="PCM_16")
+                split = {utterances - 1: "test", utterances - 2: "validation"}.get(number, "train")
+                row = {
+                    "audio": path.relative_to(folder).as_posix(),
+                    "text": text,
+                    "speaker": f"s{speaker}",
+                    "split": split,
+                    "session": number,
+                }
+                file.write(json.dumps({**row, "duration": round(len(samples) / sample_rate, 4)}) + "\n")
+    return manifest
+
+
+def tone_utterance(text: str, sample_rate: int, pitch: float = 1.0) -> NDArray[np.float32]:
+    """Return the toy speech of a text of `LETTERS`: one tone per letter, (time,) float32 in [-0.5, 0.5].
+
+    Args:
+        text: letters from "a" to "h".
+        sample_rate: in hertz.
+        pitch: factor on every frequency; the voice.
+    """
+    length, gap = round(LETTER_SECONDS * sample_rate), round(GAP_SECONDS * sample_rate)
+    time = np.arange(length) / sample_rate
+    pieces: list[NDArray[np.float64]] = [np.zeros(gap)]
+    for letter in text:
+        frequency = pitch * 300.0 * 2 ** (LETTERS.index(letter) / 3)
+        pieces += [0.5 * np.sin(2 * np.pi * frequency * time) * np.hanning(length), np.zeros(gap)]
+    return np.concatenate(pieces).astype(np.float32)
+
+
+def _tones(
+    speaker: int, utterances: int, letters: tuple[int, int], sample_rate: int, random: np.random.Generator
+) -> Sequence[tuple[str, NDArray[np.float32]]]:
+    result = []
+    for _ in range(utterances):
+        text = "".join(LETTERS[index] for index in random.integers(len(LETTERS), size=random.integers(letters[0], letters[1] + 1)))
+        tones = tone_utterance(text, sample_rate, pitch=1.0 + 0.05 * (speaker % 5))
+        noise = 0.002 * random.standard_normal(len(tones))
+        result.append((text, (tones + noise).astype(np.float32)))
+    return result
+
+
+def _speak(speaker: int, utterances: int, sample_rate: int, seed: int) -> Sequence[tuple[str, NDArray[np.float32]]]:
+    from auscult.audio.resampling import resample
+    from auscult.audio.synthesis import FEMALE, MALE, Voice, synthesise
+    from auscult.corpora.material import draw_texts
+
+    texts = draw_texts("en", "digits", utterances, np.random.default_rng([seed, speaker]), 1, 3)
+    variants = FEMALE if speaker % 2 == 0 else MALE
+    spoken = synthesise(Voice("en-us", variants[speaker // 2 % len(variants)], volume=60), texts, seed)
+    return [(text, resample(sound, spoken.sample_rate, sample_rate)) for text, sound in zip(texts, spoken.utterances, strict=True)]

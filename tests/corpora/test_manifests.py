@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+
+from auscult.corpora.folder import Folder
+from auscult.corpora.manifests import Manifests
+from auscult.corpora.prepare import prepare
+from auscult.errors import UserError
+from auscult.testing.corpora import check_corpus, toy_corpus
+
+RATE = 16000
+
+
+@pytest.fixture
+def meeting(noise: Callable[..., np.ndarray]) -> Callable[[Path, int], MonoCut]:
+    def make(path: Path, supervisions: int) -> MonoCut:
+        soundfile.write(path, noise(RATE), RATE)
+        segments = [SupervisionSegment(f"turn{i}", "meeting", start=0.25 * i, duration=0.25, text=f"text {i}") for i in range(supervisions)]
+        return MonoCut("meeting", start=0.0, duration=1.0, channel=0, supervisions=segments, recording=Recording.from_file(path, "meeting"))
+
+    return make
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz"])
+def test_a_foreign_cut_set_is_one_split(tmp_path: Path, meeting, suffix: str) -> None:
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 1)]).to_file(tmp_path / f"cuts.{suffix}")
+    corpus = Manifests(str(tmp_path / f"cuts.{suffix}"))
+    check_corpus(corpus)
+    assert list(corpus.splits()["all"].ids) == ["meeting"]
+
+
+def test_relative_sources_start_at_the_manifest(tmp_path: Path, meeting) -> None:
+    cut = meeting(tmp_path / "a.wav", 1)
+    cut.recording.sources[0].source = "a.wav"
+    CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    corpus = Manifests(str(tmp_path / "cuts.jsonl"))
+    check_corpus(corpus)
+
+
+def test_several_supervisions_are_refused_or_split_as_asked(tmp_path: Path, meeting) -> None:
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 3)]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(UserError, match='cut "meeting" has 3 supervisions, expected one; set supervisions: split'):
+        Manifests(str(tmp_path / "cuts.jsonl")).splits()
+    corpus = Manifests(str(tmp_path / "cuts.jsonl"), supervisions="split")
+    check_corpus(corpus, decoded=0)
+    assert [(cut.id, cut.start, cut.duration, cut.supervisions[0].text) for cut in corpus.splits()["all"]] == [
+        ("turn0", 0.0, 0.25, "text 0"),
+        ("turn1", 0.25, 0.25, "text 1"),
+        ("turn2", 0.5, 0.25, "text 2"),
+    ]
+
+
+def test_audio_without_supervision_gets_one_without_text(tmp_path: Path, meeting) -> None:
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 0)]).to_file(tmp_path / "cuts.jsonl")
+    (cut,) = Manifests(str(tmp_path / "cuts.jsonl")).splits()["all"]
+    assert [item.text for item in cut.supervisions] == [None]
+
+
+def test_mixed_cuts_are_refused_by_id(tmp_path: Path, meeting) -> None:
+    cut = meeting(tmp_path / "a.wav", 1)
+    CutSet.from_cuts([cut.pad(duration=2.0, preserve_id=True)]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(UserError, match='cut "meeting" is a MixedCut; expected a MonoCut'):
+        Manifests(str(tmp_path / "cuts.jsonl")).splits()
+
+
+def test_missing_audio_is_counted(tmp_path: Path) -> None:
+    prepared = prepare(Folder(str(toy_corpus(tmp_path / "toy"))), tmp_path / "prepared")
+    (tmp_path / "toy" / "s0" / "s0_000.wav").unlink()
+    with pytest.raises(UserError, match=r"s0_000\.wav \(missing\)"):
+        Manifests(str(prepared.folder)).splits()
+    assert len(Manifests(str(prepared.folder), error_budget=1).splits()["train"]) == 5
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["not json\n", '{"id": "r", "type": "Recording"}\n', '{"id": "c", "type": "MonoCut"}\n', "[1]\n"],
+)
+def test_other_files_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "cuts.jsonl").write_text(content)
+    with pytest.raises(UserError, match=r"cuts\.jsonl (cannot be read as a lhotse CutSet|is a manifest of another kind)"):
+        Manifests(str(tmp_path / "cuts.jsonl")).splits()
+
+
+def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
+    prepared = prepare(Folder(str(toy_corpus(tmp_path / "toy"))), tmp_path / "prepared")
+    train = prepared.folder / "train.jsonl.gz"
+    train.write_bytes(train.read_bytes()[:-40])
+    with pytest.raises(UserError, match="cannot be read as a lhotse CutSet"):
+        Manifests(str(prepared.folder)).splits()
+
+
+def test_folders_without_cuts_and_other_suffixes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no CutSet"):
+        Manifests(str(tmp_path)).splits()
+    (tmp_path / "cuts.yaml").write_text(json.dumps([]))
+    with pytest.raises(UserError, match="is no CutSet"):
+        Manifests(str(tmp_path / "cuts.yaml")).splits()
