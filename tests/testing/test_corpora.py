@@ -43,7 +43,7 @@ class Forgetful(Third):
 
 class Relative(Third):
     def utterances(self) -> Iterable[Utterance]:
-        return [replace(row, audio=Path(row.audio.name), samples=100, sample_rate=16000) for row in super().utterances()]
+        return [replace(row, audio=Path(row.audio.name), samples=100, sample_rate=16000, duration=None) for row in super().utterances()]
 
 
 class Wrong(Third):
