@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from auscult.errors import UserError, did_you_mean
@@ -50,6 +50,7 @@ ENTRY_POINT_GROUPS = {"model": "auscult.models", "corpus": "auscult.corpora", "t
 _Class = TypeVar("_Class", bound=type)
 _registered: dict[str, dict[str, type]] = {kind: {} for kind in PACKAGES}
 _revision = [0]
+_search = [True]
 
 
 class _Injected:
@@ -106,15 +107,28 @@ def revision() -> int:
 
 
 @contextmanager
-def scope() -> Iterator[None]:
-    """Forget, at the end of the block, every class registered inside it (for tests and notebooks)."""
-    for kind in PACKAGES:
+def scope(empty: bool = False) -> Iterator[None]:
+    """Forget, at the end of the block, every class registered inside it (for tests and notebooks).
+
+    Built-in classes whose modules happen to be imported inside the block stay: a module registers its classes only once.
+
+    Args:
+        empty: start with no classes at all, and do not look for any.
+    """
+    for kind in () if empty else PACKAGES:
         _discover(kind)
-    before = {kind: dict(classes) for kind, classes in _registered.items()}
+    before, searched = {kind: dict(classes) for kind, classes in _registered.items()}, _search[0]
+    if empty:
+        _registered.update({kind: {} for kind in _registered})
+        _search[0] = False
+    _revision[0] += 1
     try:
         yield
     finally:
-        _registered.update(before)
+        for kind, classes in _registered.items():
+            imported = {name: cls for name, cls in classes.items() if cls.__module__.startswith(PACKAGES[kind])}
+            _registered[kind] = {**imported, **before[kind]}
+        _search[0] = searched
         _revision[0] += 1
 
 
@@ -132,7 +146,10 @@ def lookup(kind: str, name: str) -> type:
 
 def registered(kind: str) -> dict[str, type]:
     """Return every class of a kind by name, sorted."""
-    _discover(kind)
+    if kind not in _registered:
+        raise UserError(f'unknown registry kind "{kind}"{did_you_mean(kind, _registered)}; kinds: {", ".join(_registered)}')
+    if _search[0]:
+        _discover(kind)
     return dict(sorted(_registered[kind].items()))
 
 
@@ -145,7 +162,16 @@ def _discover(kind: str) -> None:
                 importlib.import_module(f"{package_name}.{module.name}")
     if kind in ENTRY_POINT_GROUPS:
         for point in entry_points(group=ENTRY_POINT_GROUPS[kind]):
-            point.load()
+            _load_plugin(point)
+
+
+def _load_plugin(point: EntryPoint) -> None:
+    try:
+        point.load()
+    except (ImportError, AttributeError) as error:
+        raise UserError(
+            f"the installed plug-in {point.name} ({point.value}) cannot be imported ({error}); repair or uninstall it"
+        ) from error
 
 
 @cache
@@ -155,7 +181,12 @@ def parameters(cls: type) -> dict[str, inspect.Parameter]:
     Raises:
         UserError: the constructor takes *args or **kwargs, or leaves a parameter without annotation: neither can be a schema.
     """
-    signature = inspect.signature(cls, eval_str=True)
+    try:
+        signature = inspect.signature(cls, eval_str=True)
+    except NameError as error:
+        raise UserError(
+            f"{cls.__qualname__}: a constructor annotation cannot be read ({error}); import its type outside TYPE_CHECKING"
+        ) from error
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or parameter.annotation is parameter.empty:
             raise UserError(

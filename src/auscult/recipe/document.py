@@ -118,7 +118,7 @@ def _set(root: Node, path: Sequence[str], value: Node, problems: list[Problem]) 
     for depth, part in enumerate(path):
         last = depth == len(path) - 1
         if node.value is None:
-            node.value = {}
+            node.value = [] if part == "0" else {}
         if isinstance(node.value, list):
             key = _index(node.value, part, value.place, walked, problems)
             if key is None:

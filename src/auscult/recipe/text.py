@@ -108,9 +108,9 @@ for _kind, _pattern, _first in _RULES:
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Quote whatever this reader or a YAML 1.1 reader would take for something other than text."""
+    """Quote whatever this reader or a YAML 1.1 reader would take for something other than this text."""
     rules = [*_Loader.yaml_implicit_resolvers.get(text[:1], ()), *yaml.SafeLoader.yaml_implicit_resolvers.get(text[:1], ())]
-    ambiguous = any(pattern.match(text) for _, pattern in rules)
+    ambiguous = not text.isprintable() or any(pattern.match(text) for _, pattern in rules)
     return dumper.represent_scalar(_PLAIN + "str", text, style='"' if ambiguous else None)
 
 
@@ -204,7 +204,7 @@ class _Construction:
             return Node([self.node(item, depth + 1) for item in node.value], place)
         if isinstance(node, yaml.ScalarNode):
             return Node(self._scalar(node, place), place)
-        self._problems.append(Problem(place, (), f"the tag {node.tag} is not allowed; write plain values"))
+        self._problems.append(Problem(place, (), f"the tag {node.tag.replace(_PLAIN, '!!')} is not allowed; write plain values"))
         return Node(None, place)
 
     def _mapping(self, node: yaml.MappingNode, depth: int) -> dict[str, Node]:
@@ -222,7 +222,7 @@ class _Construction:
 
     def _scalar(self, node: yaml.ScalarNode, place: Place) -> Scalar:
         try:
-            return scalar(node.tag.removeprefix(_PLAIN), node.value)
+            return scalar(node.tag.replace(_PLAIN, ""), node.value)
         except ValueError as error:
             self._problems.append(Problem(place, (), str(error)))
             return None
@@ -244,7 +244,7 @@ def scalar(kind: str, text: str) -> Scalar:
     if kind in ("int", "float"):
         return _number(kind, text)
     if kind != "str":
-        raise ValueError(f"the tag {kind} is not allowed; write plain values")
+        raise ValueError(f"the tag {kind if kind.startswith('!') else f'!!{kind}'} is not allowed; write plain values")
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("half a surrogate pair is not text; write the character itself")
     return text
