@@ -50,6 +50,8 @@ class Alphabet:
 
     labels: tuple[str, ...]
 
+    normalise = staticmethod(normalise_text)
+
     def __post_init__(self) -> None:
         if not self.labels:
             raise UserError("alphabet: no labels; give at least one character")
@@ -91,11 +93,6 @@ class Alphabet:
     def checksum(self) -> str:
         """SHA-256 of the ordered labels, hexadecimal."""
         return hashlib.sha256(json.dumps(list(self.labels), ensure_ascii=True).encode()).hexdigest()
-
-    @staticmethod
-    def normalise(text: str) -> str:
-        """Return the text as the alphabet sees it; see `normalise_text`."""
-        return normalise_text(text)
 
     def unknown(self, text: str) -> dict[str, int]:
         """Return the characters of the normalised text outside the alphabet with their counts, sorted.

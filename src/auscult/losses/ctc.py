@@ -78,17 +78,7 @@ def ctc_loss(
     if reduction not in get_args(Reduction):
         raise UserError(f'CTC reduction "{reduction}": expected one of {", ".join(get_args(Reduction))}')
     rows, frames, symbols = _checked(logits, logit_lengths, tokens, token_lengths, blank, ids, allow_empty)
-    losses = _losses(logits, frames, rows, symbols, blank)
-    frames, symbols = frames.to(losses.device), symbols.to(losses.device)
-    if reduction == "none":
-        return losses
-    if reduction == "sum":
-        return losses.sum()
-    if reduction == "target_mean":
-        losses = losses / symbols.clamp(min=1)
-    elif reduction == "frame_mean":
-        losses = losses / frames
-    return losses.mean()
+    return _reduced(_losses(logits, frames, rows, symbols, blank), frames, symbols, reduction)
 
 
 def required_frames(tokens: Tensor, token_lengths: Tensor) -> Tensor:
@@ -190,6 +180,18 @@ def _losses(logits: Tensor, frames: Tensor, rows: Tensor, symbols: Tensor, blank
         losses = functional.ctc_loss(log_probabilities, rows.to(logits.device), frames, symbols, blank=blank, reduction="none")
     # rounding can leave a certain utterance at -1e-7: the value becomes 0, the gradient stays
     return torch.where(losses < 0, losses - losses.detach(), losses)
+
+
+def _reduced(losses: Tensor, frames: Tensor, symbols: Tensor, reduction: Reduction) -> Tensor:
+    if reduction == "none":
+        return losses
+    if reduction == "sum":
+        return losses.sum()
+    if reduction == "target_mean":
+        losses = losses / symbols.to(losses.device).clamp(min=1)
+    elif reduction == "frame_mean":
+        losses = losses / frames.to(losses.device)
+    return losses.mean()
 
 
 def _checked(

@@ -50,22 +50,13 @@ def score_wer(
     if normalise == "english":
         references, hypotheses = ({key: english_text(text) for key, text in texts.items()} for texts in (references, hypotheses))
     words = [word_errors(text, hypotheses[key]) for key, text in references.items()]
-    characters = sum((character_errors(text, hypotheses[key]) for key, text in references.items()), EditCounts(0, 0, 0, 0))
-    total = sum(words, EditCounts(0, 0, 0, 0))
-    if total.length == 0:
+    if not any(one.length for one in words):
         raise UserError(f"{reference_tsv}: the references hold no words")
     speakers = None if not speaker_separator else [key.split(speaker_separator)[0] for key in references]
     interval = bootstrap_ratio([one.errors for one in words], [one.length for one in words], speakers, replicates, seed)
+    characters = sum((character_errors(text, hypotheses[key]) for key, text in references.items()), EditCounts(0, 0, 0, 0))
     return {
-        "wer": error_rate([total]),
-        "wer_percent": 100 * total.errors / total.length,
-        "substitutions": total.substitutions,
-        "insertions": total.insertions,
-        "deletions": total.deletions,
-        "words": total.length,
-        "cer": error_rate([characters]),
-        "character_errors": characters.errors,
-        "characters": characters.length,
+        **_rates(sum(words, EditCounts(0, 0, 0, 0)), characters),
         "utterances": len(words),
         "interval": list(interval),
         "interval_over": "utterances" if speakers is None else f"{len(set(speakers))} speakers, then utterances",
@@ -100,6 +91,20 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     if not texts:
         raise UserError(f"{path}: no transcripts; expected id<TAB>text lines")
     return texts
+
+
+def _rates(words: EditCounts, characters: EditCounts) -> dict[str, float]:
+    return {
+        "wer": error_rate([words]),
+        "wer_percent": 100 * words.errors / words.length,
+        "substitutions": words.substitutions,
+        "insertions": words.insertions,
+        "deletions": words.deletions,
+        "words": words.length,
+        "cer": error_rate([characters]),
+        "character_errors": characters.errors,
+        "characters": characters.length,
+    }
 
 
 def _same_ids(reference_path: Path, references: dict[str, str], hypothesis_path: Path, hypotheses: dict[str, str]) -> None:

@@ -26,7 +26,8 @@ def check_log_probabilities(log_probabilities: NDArray[np.floating], alphabet: A
         raise UserError(
             f"decoder: expected (frames, {classes}) for {len(alphabet.labels)} labels and the blank, got {log_probabilities.shape}"
         )
-    totals = np.logaddexp.reduce(log_probabilities, axis=1)
+    with np.errstate(invalid="ignore"):  # not-a-number is reported below
+        totals = np.logaddexp.reduce(log_probabilities, axis=1)
     wrong = np.flatnonzero(~(np.abs(totals) < _TOLERANCE))
     if len(wrong):
         raise UserError(
