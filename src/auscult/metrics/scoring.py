@@ -43,12 +43,7 @@ def score_wer(
     Raises:
         UserError: a file is missing, malformed or empty, an id is duplicated, or the ids differ.
     """
-    if normalise not in ("none", "english"):
-        raise UserError(f'normalise "{normalise}": expected "none" or "english"')
-    references, hypotheses = read_transcripts(reference_tsv), read_transcripts(hypothesis_tsv)
-    _same_ids(Path(reference_tsv), references, Path(hypothesis_tsv), hypotheses)
-    if normalise == "english":
-        references, hypotheses = ({key: english_text(text) for key, text in texts.items()} for texts in (references, hypotheses))
+    references, hypotheses = _read_both(Path(reference_tsv), Path(hypothesis_tsv), normalise)
     words = [word_errors(text, hypotheses[key]) for key, text in references.items()]
     if not any(one.length for one in words):
         raise UserError(f"{reference_tsv}: the references hold no words")
@@ -91,6 +86,16 @@ def read_transcripts(path: str | Path) -> dict[str, str]:
     if not texts:
         raise UserError(f"{path}: no transcripts; expected id<TAB>text lines")
     return texts
+
+
+def _read_both(reference_path: Path, hypothesis_path: Path, normalise: str) -> tuple[dict[str, str], dict[str, str]]:
+    if normalise not in ("none", "english"):
+        raise UserError(f'normalise "{normalise}": expected "none" or "english"')
+    references, hypotheses = read_transcripts(reference_path), read_transcripts(hypothesis_path)
+    _same_ids(reference_path, references, hypothesis_path, hypotheses)
+    if normalise == "none":
+        return references, hypotheses
+    return {key: english_text(text) for key, text in references.items()}, {key: english_text(text) for key, text in hypotheses.items()}
 
 
 def _rates(words: EditCounts, characters: EditCounts) -> dict[str, float]:
