@@ -94,7 +94,7 @@ def test_a_failed_write_leaves_the_old_folder_and_no_litter(tmp_path: Path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "_write_cuts", full_disk)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(UserError, match=r"cannot write the prepared corpus to .*No space left"):
         prepare(corpus, tmp_path / "prepared")
     assert (tmp_path / "prepared" / "corpus.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "toy"]

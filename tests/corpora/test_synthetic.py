@@ -4,6 +4,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,24 @@ def test_two_processes_at_once_share_one_cache(tmp_path: Path) -> None:
     assert [worker.wait(120) for worker in workers] == [0, 0, 0]
     assert len(list((tmp_path / "synthetic").iterdir())) == 1
     check_corpus(small(tmp_path))
+
+
+def test_a_killed_build_leaves_no_half_corpus(tmp_path: Path) -> None:
+    worker = start(tmp_path)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("synthetic/.*/*/*.wav")) and worker.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.001)
+    worker.kill()
+    worker.wait(60)
+    folder = small(tmp_path).folder()
+    assert not folder.exists() or (folder / MANIFEST).read_text().count("\n") == 12
+    check_corpus(small(tmp_path))
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot write the cache .*AUSCULT_CACHE"):
+        small(tmp_path / "file").splits()
 
 
 def test_the_second_in_the_race_keeps_the_first_result(tmp_path: Path) -> None:

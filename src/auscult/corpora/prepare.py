@@ -48,7 +48,7 @@ class PreparedCorpus:
     problems: tuple[FileProblem, ...]
 
 
-def prepare(corpus: Corpus, output: Path, check: Literal["full", "header"] = "full", threads: int = 1) -> PreparedCorpus:
+def prepare(corpus: Corpus, output: Path | str, check: Literal["full", "header"] = "full", threads: int = 1) -> PreparedCorpus:
     """Write the manifests of a corpus.
 
     Args:
@@ -58,9 +58,10 @@ def prepare(corpus: Corpus, output: Path, check: Literal["full", "header"] = "fu
         threads: decoding threads; they change nothing but the time (two made no difference to FLAC files on a warm disk).
 
     Raises:
-        UserError: unusable corpus, more unusable files than its error budget, or an output folder that holds something else.
+        UserError: unusable corpus, more unusable files than its error budget, or an output folder that holds something
+            else or cannot be written.
     """
-    output = output.expanduser().absolute()
+    output = Path(output).expanduser().absolute()
     if output.exists() and not (output / DESCRIPTION).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"{output} exists and is not a prepared corpus; choose another output folder, or remove it")
     splits = corpus.splits()
@@ -79,7 +80,12 @@ def prepare(corpus: Corpus, output: Path, check: Literal["full", "header"] = "fu
         "splits": {},
         "problems": [problem_record(problem) for problem in problems],
     }
-    _write(output, splits, description)
+    try:
+        _write(output, splits, description)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the prepared corpus to {output} ({error.strerror}); free some space or choose another folder"
+        ) from error
     return PreparedCorpus(output, description, tuple(problems))
 
 

@@ -98,7 +98,11 @@ class Synthetic(Corpus):
         """Yield the utterances by speaker; the first call synthesises them, later ones read the cache."""
         folder = self.folder()
         if not (folder / MANIFEST).is_file():
-            self._build(folder)
+            try:
+                self._build(folder)
+            except OSError as error:
+                reason = f"cannot write the cache {folder.parent} ({error.strerror})"
+                raise UserError(f"{reason}; free some space, or set AUSCULT_CACHE to a folder you may write to") from error
         for line in (folder / MANIFEST).read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
             audio = folder / row.pop("audio")

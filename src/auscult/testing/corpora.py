@@ -7,7 +7,7 @@ own frequency, so a small recogniser can really learn the transcripts, and every
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,30 +120,31 @@ def toy_corpus(
         seed: of texts, phases and noise.
         speech: synthesised digits instead of tones (needs the extra "synth").
     """
-    import soundfile
-
     if utterances < 3:
         raise ValueError(f"{utterances} utterances per speaker cannot fill three splits; give at least 3")
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
+    rows: list[dict[str, object]] = []
+    for speaker in range(speakers):
+        spoken = _speak(speaker, utterances, sample_rate, seed) if speech else _tones(speaker, utterances, letters, sample_rate, random)
+        rows.extend(_write_speaker(folder, f"s{speaker}", spoken, sample_rate))
     manifest = folder / "manifest.jsonl"
-    with manifest.open("w", encoding="utf-8") as file:
-        for speaker in range(speakers):
-            spoken = _speak(speaker, utterances, sample_rate, seed) if speech else _tones(speaker, utterances, letters, sample_rate, random)
-            for number, (text, samples) in enumerate(spoken):
-                path = folder / f"s{speaker}" / f"s{speaker}_{number:03d}.wav"
-                path.parent.mkdir(exist_ok=True)
-                soundfile.write(path, samples, sample_rate, subtype="PCM_16")
-                split = {utterances - 1: "test", utterances - 2: "validation"}.get(number, "train")
-                row = {
-                    "audio": path.relative_to(folder).as_posix(),
-                    "text": text,
-                    "speaker": f"s{speaker}",
-                    "split": split,
-                    "session": number,
-                }
-                file.write(json.dumps({**row, "duration": round(len(samples) / sample_rate, 4)}) + "\n")
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return manifest
+
+
+def _write_speaker(
+    folder: Path, speaker: str, spoken: Sequence[tuple[str, NDArray[np.float32]]], sample_rate: int
+) -> Iterator[dict[str, object]]:
+    import soundfile
+
+    (folder / speaker).mkdir(exist_ok=True)
+    for number, (text, samples) in enumerate(spoken):
+        path = folder / speaker / f"{speaker}_{number:03d}.wav"
+        soundfile.write(path, samples, sample_rate, subtype="PCM_16")
+        split = {len(spoken) - 1: "test", len(spoken) - 2: "validation"}.get(number, "train")
+        row = {"audio": path.relative_to(folder).as_posix(), "text": text, "speaker": speaker, "split": split, "session": number}
+        yield {**row, "duration": round(len(samples) / sample_rate, 4)}
 
 
 def tone_utterance(text: str, sample_rate: int, pitch: float = 1.0) -> NDArray[np.float32]:
