@@ -95,7 +95,7 @@ class FrontEnd(nn.Module, ABC):
             if length < self.minimum_samples:
                 raise UserError(
                     f"{name}: utterance {index} of the batch has {length} samples, at least {self.minimum_samples} "
-                    f"({1000 * self.minimum_samples / self.sample_rate:.1f} ms) are needed for one frame; leave it out or pad it with silence"
+                    f"({1000 * self.minimum_samples / self.sample_rate:.1f} ms) are needed for one frame; leave it out or pad it"
                 )
             if length > samples.shape[1]:
                 raise UserError(f"{name}: utterance {index} claims {length} samples and the batch is {samples.shape[1]} long")
@@ -103,7 +103,7 @@ class FrontEnd(nn.Module, ABC):
 
 def is_transformed() -> bool:
     """Whether the code is being compiled, exported, traced or mapped, so that no tensor value may be looked at."""
-    return bool(torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._are_functorch_transforms_active())
+    return bool(torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or torch._C._are_functorch_transforms_active())
 
 
 @contextmanager

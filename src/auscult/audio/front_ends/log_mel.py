@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from auscult.audio.front_end import Features, FrontEnd, full_precision
-from auscult.audio.front_ends.mel import mel_filters
+from auscult.audio.front_ends.mel import mel_filters, project
 from auscult.audio.front_ends.normalisation import normalise
 from auscult.audio.front_ends.short_time import ShortTime
 from auscult.registry import INJECTED, register
@@ -79,11 +79,14 @@ class LogMel(FrontEnd):
             return Features(normalise(values, lengths, self.normalise, in_place=self.short_time.is_fast(samples)), lengths)
 
     def _log(self, power: Tensor, out: Tensor | None) -> Tensor:
-        return torch.log((power @ self.mel).clamp_min(self.floor), out=out)
+        return torch.log(project(power, self.mel).clamp_min(self.floor), out=out)
 
     def extra_repr(self) -> str:
         """Describe the front-end in a line."""
-        return f"sample_rate={self.sample_rate}, bins={self.bins}, frame_step={self.frame_step:g}, kaldi={self.kaldi}, normalise={self.normalise}"
+        return (
+            f"sample_rate={self.sample_rate}, bins={self.bins}, frame_step={self.frame_step:g}, "
+            f"kaldi={self.kaldi}, normalise={self.normalise}"
+        )
 
 
 def log_mel(samples: NDArray[np.float32], sample_rate: int, mel_bins: int = 80) -> NDArray[np.float32]:

@@ -12,11 +12,25 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from auscult.audio.front_end import is_transformed
 from auscult.errors import UserError
 
 LIFTER = 22.0
 """Kaldi's `--cepstral-lifter`."""
+
+_LEAST_ROWS = 16
+"""Matrix products of fewer rows take another path in MKL (below 4 rows, measured) and round otherwise."""
+
+
+def project(values: Tensor, matrix: Tensor) -> Tensor:
+    """Return `values @ matrix`, with the same bits for a row whatever the number of rows: (..., k) by (k, m) -> (..., m)."""
+    rows = values.numel() // values.shape[-1] if not is_transformed() else _LEAST_ROWS
+    if rows >= _LEAST_ROWS:
+        return values @ matrix
+    filled = functional.pad(values.reshape(rows, -1), (0, 0, 0, _LEAST_ROWS - rows)) @ matrix
+    return filled[:rows].view(*values.shape[:-1], -1)
 
 
 def mel_filters(sample_rate: int, fft_size: int, mel_bins: int, low: float = 20.0) -> Tensor:

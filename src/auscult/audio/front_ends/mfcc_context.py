@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from auscult.audio.front_end import Features, FrontEnd, full_precision
 from auscult.audio.front_ends.log_mel import KALDI_FLOOR, PLAIN_FLOOR
-from auscult.audio.front_ends.mel import cosine_transform, mel_filters
+from auscult.audio.front_ends.mel import cosine_transform, mel_filters, project
 from auscult.audio.front_ends.normalisation import normalise
 from auscult.audio.front_ends.short_time import INT16, ShortTime
 from auscult.registry import INJECTED, register
@@ -83,7 +83,8 @@ class MfccContext(FrontEnd):
             return Features(self._with_context(values, lengths), lengths)
 
     def _cepstra(self, power: Tensor, out: Tensor | None) -> Tensor:
-        return torch.matmul((power @ self.mel).clamp_min(self.floor).log(), self.cosine, out=out)
+        cepstra = project(project(power, self.mel).clamp_min(self.floor).log(), self.cosine)
+        return cepstra if out is None else out.copy_(cepstra)
 
     def _log_energy(self, samples: Tensor, sample_lengths: Tensor) -> Tensor:
         """Kaldi's `--raw-energy`: of the frame without its mean, before pre-emphasis and window; (batch, frames, 1)."""

@@ -55,7 +55,8 @@ def _normalise_array(values: NDArray[np.float32], how: Normalise) -> None:
     if how == "utterance" and values.size:
         flat = values.reshape(-1)
         flat -= flat.mean()
-        flat *= 1 / max(sqrt(float(flat @ flat) / max(1, flat.size - 1)), SMALLEST_DEVIATION)
+        shared = torch.from_numpy(flat)  # NumPy's dot would start its own threads, whatever torch was told
+        flat *= 1 / max(sqrt(float(torch.dot(shared, shared)) / max(1, flat.size - 1)), SMALLEST_DEVIATION)
     elif how == "bin" and values.size:
         values -= values.mean(axis=0)
         variance = np.square(values).sum(axis=0) / max(1, len(values) - 1)

@@ -139,50 +139,59 @@ class ShortTime(nn.Module):
             (batch, frames, width) float32.
         """
         if self.is_fast(samples):
-            return self._spectrum_fast(self.cut(samples.detach(), sample_lengths), power, finish, width)
+            return self._spectrum_fast(samples.detach(), sample_lengths, power, finish, width)
         spectrum = torch.fft.rfft(self._windowed(self.cut(samples, sample_lengths)))
         squared = spectrum.real.square() + spectrum.imag.square()
         return finish(squared if power else squared.clamp_min(_TINY).sqrt(), None)
 
-    def _spectrum_fast(self, cut: Tensor, power: bool, finish: Finish, width: int) -> Tensor:
-        utterances, frames = cut.shape[:2]
+    def _spectrum_fast(self, samples: Tensor, sample_lengths: Tensor, power: bool, finish: Finish, width: int) -> Tensor:
+        """The same block by block. All working memory is allocated once: fresh pages cost as much as the arithmetic."""
+        frames = self._count(samples.shape[1])
         high = ceil(frames / ceil(frames / _BLOCK_FRAMES))
-        wide = min(utterances, max(1, _BLOCK_FRAMES // frames))
+        wide = min(len(samples), max(1, _BLOCK_FRAMES // frames))
         windowed, magnitude = torch.empty(wide * high, self.fft_size), torch.empty(wide * high, self.bins)
-        values = torch.empty(utterances, frames, width)
-        for first in range(0, utterances, wide):
+        extended = torch.empty(wide, self._extended(samples.shape[1]))
+        values = torch.empty(len(samples), frames, width)
+        for first in range(0, len(samples), wide):
+            rows = slice(first, first + wide)
+            cut = self._unfold(self._extend_fast(samples[rows], sample_lengths[rows], extended), frames)
             for frame in range(0, frames, high):
-                place = slice(first, first + wide), slice(frame, frame + high)
-                block = cut[place]
+                block = cut[:, frame : frame + high]
                 shape = block.shape[0], block.shape[1], -1
-                rows = shape[0] * shape[1]
-                spectrum = torch.fft.rfft(self._windowed(block, windowed[:rows].view(shape)))
-                size = magnitude[:rows].view(shape)
+                count = shape[0] * shape[1]
+                spectrum = torch.fft.rfft(self._windowed(block, windowed[:count].view(shape)))
+                size = magnitude[:count].view(shape)
                 np.abs(spectrum.numpy(), out=size.numpy())
-                finish(size.square_() if power else size, values[place])
+                finish(size.square_() if power else size, values[rows, frame : frame + high])
         return values
 
     def cut(self, samples: Tensor, sample_lengths: Tensor) -> Tensor:
         """Return frames before windowing: a view (batch, frames, fft_size), for Kaldi with the sample before each frame in front."""
-        extended = (self._extend_fast if self.is_fast(samples) else self._extend)(samples, sample_lengths)
-        count = 1 + (samples.shape[1] - self._before_first) // self.step_samples
+        return self._unfold(self._extend(samples, sample_lengths), self._count(samples.shape[1]))
+
+    def _count(self, samples: int) -> int:
+        return 1 + (samples - self._before_first) // self.step_samples
+
+    def _extended(self, samples: int) -> int:
+        return self._left + samples + self._right + self._fill
+
+    def _unfold(self, extended: Tensor, count: int) -> Tensor:
         return extended.unfold(-1, self.fft_size + self.kaldi, self.step_samples)[:, :count]
 
     def _extend(self, samples: Tensor, sample_lengths: Tensor) -> Tensor:
         """Reflect every utterance at both true ends: (batch, left + time + right + fill). Only true samples are ever read."""
         time = samples.shape[1]
         lengths = sample_lengths.to(samples.device)[:, None]
-        position = torch.arange(-self._left, time + self._right + self._fill, device=samples.device).abs()
+        position = torch.arange(-self._left, self._extended(time) - self._left, device=samples.device).abs()
         index = torch.where(position < lengths, position, 2 * (lengths - 1) - position).clamp(0, time - 1)
         return samples.gather(1, index)
 
-    def _extend_fast(self, samples: Tensor, sample_lengths: Tensor) -> Tensor:
-        """The same by copying; other only where no true frame looks, or where the window is zero."""
+    def _extend_fast(self, samples: Tensor, sample_lengths: Tensor, extended: Tensor) -> Tensor:
+        """The same by copying into `extended`; other only where no true frame looks, or where the window is zero."""
         source: NDArray[np.float32] = samples.numpy()
         batch, time = source.shape
+        target: NDArray[np.float32] = extended[:batch].numpy()
         left, right = self._left, self._right
-        extended = torch.empty(batch, left + time + right + self._fill)
-        target = extended.numpy()
         target[:, left : left + time] = source
         target[:, left + time :] = 0
         target[:, :left] = source[:, left:0:-1]
@@ -190,7 +199,7 @@ class ShortTime(nn.Module):
             end = left + length
             target[row, end : end + right] = source[row, length - 1 - right : length - 1][::-1]
             target[row, end + right : end + right + self._fill] = 0
-        return extended
+        return extended[:batch]
 
     def _windowed(self, frames: Tensor, out: Tensor | None = None) -> Tensor:
         """Window frames (..., fft_size), and take out mean and pre-emphasise as well for Kaldi; into `out` if there is one."""
