@@ -17,12 +17,14 @@ import json
 import os
 import shutil
 import tempfile
+import wave
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from auscult.audio.resampling import resample
@@ -156,8 +158,6 @@ class Synthetic(Corpus):
             shutil.rmtree(draft, ignore_errors=True)
 
     def _speak(self, speaker: int, draft: Path) -> Iterator[dict[str, Any]]:
-        import soundfile
-
         voice, random = self.voice(speaker), self._random(_TEXTS, speaker)
         noise_seed = int(random.integers(2**31))
         texts = draw_texts(self.language, self.material, self.utterances_per_speaker, random, self.shortest, self.longest)
@@ -166,8 +166,8 @@ class Synthetic(Corpus):
         (draft / name).mkdir()
         for number, (text, sound) in enumerate(zip(texts, spoken.utterances, strict=True)):
             identity = f"{name}-{number:05d}"
-            samples = np.clip(resample(sound, spoken.sample_rate, self.sample_rate), -1.0, 1.0)
-            soundfile.write(draft / name / f"{identity}.wav", samples, self.sample_rate, subtype="PCM_16")
+            samples = resample(sound, spoken.sample_rate, self.sample_rate)
+            _write_wav(draft / name / f"{identity}.wav", samples, self.sample_rate)
             yield {
                 "id": identity,
                 "audio": f"{name}/{identity}.wav",
@@ -180,6 +180,15 @@ class Synthetic(Corpus):
                 "samples": len(samples),
                 "custom": {"voice": asdict(voice)},
             }
+
+
+def _write_wav(path: Path, samples: NDArray[np.float32], sample_rate: int) -> None:
+    """Write int16 samples with the standard library: soundfile syncs every file to the disk, which took half of the time."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(np.clip(np.rint(samples * np.float32(32768)), -32768, 32767).astype("<i2").tobytes())
 
 
 def publish(draft: Path, folder: Path) -> None:
