@@ -24,6 +24,7 @@ from auscult.models.masking import MaskedBatchNorm, frame_mask, zero_padding
 from auscult.models.output import FrameLogits
 from auscult.models.recognition import RecognitionModel, widen_half
 from auscult.models.recurrent import merge_directions, run_recurrent
+from auscult.ops.gru import BidirectionalGru
 from auscult.registry import INJECTED, Component, register
 from auscult.specification import Specification
 
@@ -32,7 +33,12 @@ _STRIDES = ((2, 2), (2, 1))
 _PADDINGS = {"myrtle": ((0, 10), (0, 0)), "seannaren": ((20, 5), (10, 5))}
 """(frequency, time) of the two convolutions."""
 
-_CELLS: dict[str, Callable[..., nn.RNNBase]] = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+
+def _recurrent(cell: str, inputs: int, hidden: int, bias: bool, kernel: Literal["auto", "torch"]) -> nn.RNNBase:
+    if cell == "gru":
+        return BidirectionalGru(inputs, hidden, bias, kernel)
+    kind: Callable[..., nn.RNNBase] = nn.LSTM if cell == "lstm" else nn.RNN
+    return kind(inputs, hidden, bias=bias, bidirectional=True)
 
 
 @register("model", "deepspeech2")
@@ -55,6 +61,8 @@ class DeepSpeech2(RecognitionModel):
         convolution_padding: "myrtle": time 10, frequency 0, at the first convolution; "seannaren": (20, 5) and (10, 5).
         head_bias: bias of the output layer.
         dropout: after each recurrent layer.
+        kernel: "auto" trains GRUs on the CPU with `auscult.ops.gru`, which is faster and has first-order gradients only; "torch" always
+            uses `nn.GRU`. Other cells always use torch.
     """
 
     frame_stride = 2
@@ -80,6 +88,7 @@ class DeepSpeech2(RecognitionModel):
         convolution_padding: Literal["myrtle", "seannaren"] = "myrtle",
         head_bias: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        kernel: Literal["auto", "torch"] = "auto",
     ) -> None:
         super().__init__(specification, front_end, feature_augmentation)
         self.merge, self.activation, self.padding = merge, activation, padding
@@ -90,7 +99,7 @@ class DeepSpeech2(RecognitionModel):
         shapes = zip((1, channels), _KERNELS, _STRIDES, self._paddings, strict=True)
         self.conv = nn.ModuleList(nn.Conv2d(planes, channels, kernel, stride, pad) for planes, kernel, stride, pad in shapes)
         widths = [inputs] + [outputs] * (layers - 1)
-        self.rnn = nn.ModuleList(_CELLS[cell](width, hidden, bias=rnn_bias, bidirectional=True) for width in widths)
+        self.rnn = nn.ModuleList(_recurrent(cell, width, hidden, rnn_bias, kernel) for width in widths)
         norms = {"conv_0": channels, "conv_1": channels} | {f"rnn_{i}": outputs for i in range(1, layers)} | {"fc": outputs}
         self.bn = nn.ModuleDict({name: MaskedBatchNorm(size) for name, size in norms.items()})
         self.dropout = nn.Dropout(dropout)
