@@ -1,0 +1,66 @@
+"""Drawing all figures of a run from its directory; no model, no data and no torch needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from auscult.report import data_flow, error_breakdown, learning_curves, model_architecture, performance_dashboard, spectrogram_analysis, training_progress
+from auscult.report.check_record import read_check
+from auscult.report.figure import house_style, save
+from auscult.report.train_record import read_training
+
+CHECK_FIGURES = {
+    "training_progress": training_progress.draw,
+    "spectrogram_analysis": spectrogram_analysis.draw,
+    "model_architecture": model_architecture.draw,
+    "data_flow": data_flow.draw,
+    "performance_dashboard": performance_dashboard.draw,
+}
+FORMATS = ("png", "svg", "pdf")
+
+
+def draw_check(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Draw the five figures of a check run into its `figures` folder, with the CSV behind each panel.
+
+    Args:
+        run_path: a run directory of `auscult check`.
+        formats: "png" (300 dots per inch), "svg", "pdf"; all with a transparent background.
+
+    Returns:
+        Every picture written.
+
+    Raises:
+        UserError: the path is no check run, has no utterance yet, or cannot be written.
+    """
+    check = read_check(run_path)
+    written: list[Path] = []
+    with house_style():
+        for name, draw in CHECK_FIGURES.items():
+            figure, tables = draw(check)
+            written += save(figure, check.run.figures_folder, name, tables, formats)
+    return written
+
+
+def draw_training(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Draw `learning_curves`, and `errors_<split>` for every judged split, into a training run's `figures` folder.
+
+    Args:
+        run_path: a run directory of `auscult train`.
+        formats: as for `draw_check`.
+
+    Returns:
+        Every picture written.
+
+    Raises:
+        UserError: the path is no training run, its items are damaged, or the folder cannot be written.
+    """
+    training = read_training(run_path)
+    written: list[Path] = []
+    with house_style():
+        figure, tables = learning_curves.draw(training)
+        written += save(figure, training.run.figures_folder, "learning_curves", tables, formats)
+        for judged in training.judged:
+            figure, tables = error_breakdown.draw(training, judged)
+            written += save(figure, training.run.figures_folder, f"errors_{judged.split}", tables, formats)
+    return written

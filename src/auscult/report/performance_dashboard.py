@@ -1,0 +1,191 @@
+"""Figure 5 of a check: every number of the run on one page, under the words that it is no result.
+
+R0 headlined "99.98 % improvement" over three sentences learned by heart. A check has no held-out data, so this figure has no
+improvement, no average error rate and no score: it states whether each threshold was truly reached, and why each one stopped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from auscult.report.check_record import Check, Overfit
+from auscult.report.figure import COLOURS, GOOD, INK, OUTSIDE, SMOKE, WARNING, Row, blank_panel, new_figure, not_available
+from auscult.report.panels import CROWD, draw_distribution, draw_table, line_style, shorten
+
+Floats = NDArray[np.float64]
+_HEADER = ("utterance", "T → T'", "L", "uniform", "initial", "last loss", "updates", "stopped by", "WER", "CER")
+_WIDTHS = (2.0, 1.1, 0.5, 0.8, 0.8, 1.0, 0.8, 1.1, 0.7, 0.7)
+
+
+def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
+    """Return the figure and the rows behind its panels."""
+    shown = min(len(check.utterances), CROWD)
+    figure = new_figure("Performance dashboard", check.subtitle, 8.6 + 0.16 * max(0, shown - 5), tag=SMOKE)
+    grid = figure.add_gridspec(3, 3, height_ratios=[0.75 + 0.11 * shown, 1.15, 0.85])
+    _draw_metrics(figure.add_subplot(grid[0, :]), check)
+    tables = {
+        "metrics": [metrics_row(utterance) for utterance in check.utterances],
+        "convergence": _draw_convergence(figure.add_subplot(grid[1, 0]), check),
+        "gradient": _draw_gradient(figure.add_subplot(grid[1, 1]), check),
+        "efficiency": _draw_efficiency(figure.add_subplot(grid[1, 2]), check),
+    }
+    facts = summary(check)
+    _draw_summary(figure.add_subplot(grid[2, :]), facts)
+    tables["summary"] = [{"what": key, "value": value} for key, value in facts]
+    return figure, tables
+
+
+def metrics_row(utterance: Overfit) -> Row:
+    """Return every number of an utterance, for the table and its CSV."""
+    start = ("input_frames", "output_frames", "symbols", "uniform_loss", "initial_loss", "threshold")
+    return {
+        "utterance": utterance.id,
+        **{key: utterance.number_of(key) for key in start},
+        "last_loss": utterance.result("loss"),
+        "updates": utterance.result("update"),
+        "stop_reason": utterance.stop_reason,
+        **{key: utterance.result(key) for key in ("wer", "cer", "seconds")},
+    }
+
+
+def summary(check: Check) -> list[tuple[str, str]]:
+    """Return what can be said of the run as a whole, each as a fact with its count."""
+    total = len(check.utterances)
+    reached = sum(utterance.reached for utterance in check.utterances)
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in check.stop_reasons().items())
+    exact = int(sum(utterance.result("cer") == 0 for utterance in check.utterances))
+    independence = check.independence
+    leak = "not run" if not independence else f"{'passed' if independence.get('passed') else 'FAILED'} (largest leak {float(independence['max_leak']):.3g})"
+    verdict = str(check.end.get("verdict", f"not finished ({check.state})"))
+    return [
+        ("verdict of the check", "; ".join([verdict, *map(str, check.end.get("reasons", []))])),
+        ("threshold reached", f"{reached:,} of {total:,}, by the loss of the last update"),
+        ("stopped by", reasons),
+        ("transcripts right", f"{exact:,} of {total:,} (on the very utterance that was learned)"),
+        ("batch independence", leak),
+        ("updates, seconds", f"{np.nansum(check.results('update')):,.0f} updates in {np.nansum(check.results('seconds')):,.0f} s"),
+        ("held-out data", "none: nothing here says how well the model recognises speech"),
+    ]
+
+
+def _number(value: float, pattern: str) -> str:
+    return format(value, pattern) if np.isfinite(value) else "–"
+
+
+def _cells(utterance: Overfit) -> list[str]:
+    return [
+        f"{utterance.number} · {shorten(utterance.id, 20)}",
+        f"{_number(utterance.number_of('input_frames'), '.0f')} → {_number(utterance.number_of('output_frames'), '.0f')}",
+        _number(utterance.number_of("symbols"), ".0f"),
+        _number(utterance.number_of("uniform_loss"), ".3f"),
+        _number(utterance.number_of("initial_loss"), ".3f"),
+        _number(utterance.result("loss"), ".6f"),
+        _number(utterance.result("update"), ".0f"),
+        utterance.stop_reason,
+        _number(utterance.result("wer"), ".1%"),
+        _number(utterance.result("cer"), ".1%"),
+    ]
+
+
+def _draw_metrics(axes: Axes, check: Check) -> None:
+    blank_panel(axes)
+    if len(check.utterances) <= CROWD:
+        axes.set_title("a  Per utterance (loss in nats per symbol; error rates on the learned utterance itself)")
+        draw_table(axes, _HEADER, [_cells(utterance) for utterance in check.utterances], _WIDTHS, size=9)
+        return
+    axes.set_title(f"a  Quantiles over {len(check.utterances):,} utterances (loss in nats per symbol; error rates on the learned utterance itself)")
+    columns = {
+        "input frames": check.column("input_frames"), "output frames": check.column("output_frames"), "symbols": check.column("symbols"),
+        "uniform loss": check.column("uniform_loss"), "initial loss": check.column("initial_loss"), "last loss": check.results("loss"),
+        "updates": check.results("update"), "seconds": check.results("seconds"), "WER": check.results("wer"), "CER": check.results("cer"),
+    }  # fmt: skip
+    rows = []
+    for name, values in columns.items():
+        known = values[np.isfinite(values)]
+        quantiles = np.quantile(known, [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]) if known.size else np.full(7, np.nan)
+        rows.append([name, *(f"{value:.4g}" if np.isfinite(value) else "–" for value in quantiles)])
+    draw_table(axes, ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "most"), rows, (1.6, *[1.0] * 7), size=9)
+
+
+def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
+    axes.set_title("b  Loss, from initial to last")
+    initial, last, threshold = check.column("initial_loss"), check.results("loss"), check.column("threshold")
+    rows: list[Row] = [{"utterance": u.label, "initial_loss": a, "last_loss": b, "threshold": c, "stop_reason": u.stop_reason, "reached": u.reached}
+                       for u, a, b, c in zip(check.utterances, initial, last, threshold, strict=True)]  # fmt: skip
+    if len(check.utterances) > CROWD:
+        axes.set_title("b  Last loss")
+        known = last[np.isfinite(last) & (last > 0)]
+        draw_distribution(axes, [u.label for u in check.utterances], np.log10(known), "log10 of the last loss", "", 2)
+        axes.set_xlabel("log10 of the last loss")
+        axes.axvline(np.log10(np.nanmedian(threshold)), color=WARNING, linewidth=1.2)
+        return rows
+    for position, utterance in enumerate(check.utterances):
+        colour = GOOD if utterance.reached else WARNING
+        axes.plot([initial[position], last[position]], [position, position], color=colour, linewidth=2, alpha=0.5)
+        axes.plot(initial[position], position, "|", color=INK, markersize=12)
+        axes.plot(last[position], position, "o" if utterance.reached else "X", color=colour, markersize=8)
+        if len(check.utterances) <= 6:
+            axes.annotate(f"{last[position]:.6f}", (last[position], position), (0, 8), textcoords="offset points", ha="left", fontsize=8.5)
+    for value in sorted(set(threshold[np.isfinite(threshold)])):
+        axes.axvline(value, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
+    axes.set_xscale("log")
+    _number_rows(axes, check)
+    axes.set_xlabel("loss per symbol (|: initial, ●: below threshold, ✕: not)")
+    return rows
+
+
+def _draw_gradient(axes: Axes, check: Check) -> list[Row]:
+    axes.set_title("c  Gradient norm: first, largest, last")
+    rows: list[Row] = []
+    for utterance in check.utterances:
+        norms = utterance.steps["gradient_norm"]
+        known = norms[np.isfinite(norms)]
+        values = (known[0], known.max(), np.median(known), known[-1]) if known.size else (np.nan,) * 4
+        rows.append({"utterance": utterance.label, **dict(zip(("first", "largest", "median", "last"), values, strict=True)), "not_finite": int((~np.isfinite(norms)).sum())})
+    if not any(np.isfinite(row["last"]) for row in rows):
+        not_available(axes, "no gradient norm in the log")
+        return rows
+    if len(rows) > CROWD:
+        for key, colour in (("first", COLOURS[0]), ("largest", COLOURS[1]), ("last", COLOURS[2])):
+            values = np.log10([max(row[key], 1e-30) for row in rows if np.isfinite(row[key])])
+            counts, edges = np.histogram(values, 30)
+            axes.stairs(counts, edges, fill=True, alpha=0.45, color=colour, label=f"{key}: median {10 ** np.median(values):.3g}")
+        axes.legend(loc="upper center")
+        axes.set(xlabel="log10 of the L2 norm", ylabel="utterances")
+        axes.set_ylim(0, axes.get_ylim()[1] * 1.45)
+        return rows
+    for key, marker in (("first", "|"), ("largest", "^"), ("last", "o")):
+        for position, row in enumerate(rows):
+            axes.plot(row[key], position, marker, color=line_style(position)["color"], markersize=11 if marker == "|" else 7, markeredgewidth=2 if marker == "|" else 0)
+    axes.set_xscale("log")
+    _number_rows(axes, check)
+    axes.set_xlabel("L2 norm (|: first, ▲: largest, ●: last)")
+    return rows
+
+
+def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
+    axes.set_title("d  Updates per second")
+    rates = np.array([utterance.updates_per_second for utterance in check.utterances])
+    draw_distribution(axes, [utterance.label for utterance in check.utterances], rates, "updates per second", "", 2)
+    return [{"utterance": u.label, "updates_per_second": rate, "seconds": u.result("seconds")} for u, rate in zip(check.utterances, rates, strict=True)]
+
+
+def _number_rows(axes: Axes, check: Check) -> None:
+    axes.set_yticks(range(len(check.utterances)), [str(utterance.number) for utterance in check.utterances])
+    axes.set_ylim(len(check.utterances) - 0.5, -0.7)
+    axes.set_ylabel("utterance")
+    axes.grid(axis="y", visible=False)
+
+
+def _draw_summary(axes: Axes, facts: list[tuple[str, str]]) -> None:
+    axes.set_title("e  Summary")
+    blank_panel(axes)
+    for position, (key, value) in enumerate(facts):
+        middle = 1.0 - (position + 0.7) / (len(facts) + 0.4)
+        axes.text(0.012, middle, key, va="center", fontsize=9, color=OUTSIDE)
+        axes.text(0.19, middle, shorten(value, 118), va="center", fontsize=9)
+
+

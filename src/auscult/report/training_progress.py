@@ -1,0 +1,191 @@
+"""Figure 1 of a check: how each utterance was learned, update by update.
+
+R0's figure called a loss of 0.0012 converged at 0.001 and counted logged points as iterations. Here a marker stands at the
+very update that ended the utterance, with its own loss and reason, and R0's numbers appear as what they are: another log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from auscult.report.check_record import Check, Overfit
+from auscult.report.figure import INK, SMOKE, WARNING, Row, new_figure, not_available
+from auscult.report.panels import CROWD, Line, draw_distribution, draw_lines, line_style, note_box, rank_correlation
+
+Floats = NDArray[np.float64]
+
+R0_UPDATES = (80, 77, 55)
+"""Iterations that the R0 log states for its three utterances, whose last logged losses were 0.00127, 0.00118 and 0.00128."""
+BAND_REACH = 5
+"""Updates to either side that the gradient band looks at."""
+BAND_WIDTH = 3.0
+"""Half width of the gradient band in median absolute deviations of log10(norm), scaled by 1.4826 to a standard deviation."""
+
+
+def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
+    """Return the figure and the rows behind its panels."""
+    figure = new_figure("Training progress", check.subtitle, 9.4, tag=SMOKE)
+    axes = figure.subplots(3, 2)
+    tables = {
+        "loss": _draw_loss(axes[0, 0], check.utterances),
+        "gradient_norm": _draw_gradient(axes[0, 1], check.utterances),
+        "frame_error": _draw_measure(axes[1, 0], check.utterances, "frame_error", "c  Frame error", "mean |p − γ| per frame"),
+        "cer": _draw_measure(axes[1, 1], check.utterances, "cer", "d  Character error rate", "CER of the greedy transcript"),
+        "correlation": _draw_correlation(axes[2, 0], check.utterances),
+        "efficiency": _draw_efficiency(axes[2, 1], check),
+    }
+    return figure, tables
+
+
+def _lines(utterances: Sequence[Overfit], key: str) -> list[Line]:
+    return [Line(utterance.label, utterance.steps["update"], utterance.steps[key]) for utterance in utterances]
+
+
+def _draw_loss(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
+    axes.set_title("a  Loss per symbol")
+    lines = _lines(utterances, "loss")
+    positive = [Line(line.label, line.x, np.where(line.y > 0, line.y, np.nan)) for line in lines]
+    rows = draw_lines(axes, positive, "loss")
+    axes.set_yscale("log")
+    for threshold in sorted({utterance.number_of("threshold") for utterance in utterances}):
+        axes.axhline(threshold, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
+        axes.annotate(f"threshold {threshold:g}", (0.01, threshold), (0, -3), xycoords=("axes fraction", "data"),
+                      textcoords="offset points", va="top", fontsize=8.5, color="#9a3c00")  # fmt: skip
+    axes.margins(y=0.12)
+    for position, utterance in enumerate(utterances if len(utterances) <= CROWD else []):
+        colour = line_style(position)["color"]
+        axes.plot(0, utterance.number_of("uniform_loss"), marker="_", markersize=11, markeredgewidth=2.2, color=colour, linestyle="none")
+        if utterance.end:
+            marker = "o" if utterance.reached else "X"
+            axes.plot(utterance.result("update"), utterance.result("loss"), marker=marker, markersize=7, color=colour, markeredgecolor=INK)
+            axes.annotate(f"{utterance.result('update'):.0f}", (utterance.result("update"), utterance.result("loss")), (0, 8),
+                          textcoords="offset points", ha="center", fontsize=8.5)  # fmt: skip
+    axes.set_ylabel("CTC loss per symbol (nats)")
+    axes.set_xlabel("update   (bar at 0: uniform outputs; ●: threshold reached; ✕: not reached)" if len(utterances) <= CROWD else "update")
+    axes.legend(handlelength=2.6, loc="upper right", title=None)
+    return rows
+
+
+def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
+    axes.set_title("b  Gradient norm, with its stability band")
+    rows = draw_lines(axes, _lines(utterances, "gradient_norm"), "gradient_norm")
+    crowd = len(utterances) > CROWD
+    bands: list[Row] = []
+    outside = total = lost = 0
+    for position, utterance in enumerate(utterances):
+        updates, norms = utterance.steps["update"], utterance.steps["gradient_norm"]
+        kept = np.isfinite(norms) & (norms > 0)
+        low, high = (10**edge for edge in stability_band(np.log10(norms[kept])))
+        left = (norms[kept] < low) | (norms[kept] > high)
+        outside, total, lost = outside + int(left.sum()), total + int(kept.sum()), lost + int((~kept).sum())
+        if not crowd:
+            axes.fill_between(updates[kept], low, high, color=line_style(position)["color"], alpha=0.18, linewidth=0)
+            axes.plot(updates[kept][left], norms[kept][left], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.9)
+            bands += [{"utterance": utterance.label, "update": int(u), "gradient_norm": n, "low": a, "high": b, "outside": bool(o)}
+                      for u, n, a, b, o in zip(updates[kept], norms[kept], low, high, left, strict=True)]  # fmt: skip
+    axes.set_yscale("log")
+    axes.set_ylabel("L2 norm of the gradient")
+    remark = f"{outside:,} of {total:,} updates outside{'' if crowd else ' (circled)'}" + (f"\n{lost:,} not finite or 0" if lost else "")
+    axes.text(0.98, 0.95, remark, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, bbox=note_box())
+    axes.set_xlabel(f"update   (band: median ± {BAND_WIDTH:g} MAD of log norm, ± {BAND_REACH} updates)")
+    return rows if crowd else bands
+
+
+def stability_band(values: Floats) -> tuple[Floats, Floats]:
+    """Return the lower and upper edge around each update of one utterance: median ± `BAND_WIDTH` scaled median absolute deviations.
+
+    Args:
+        values: (updates,) log10 of the gradient norm, finite; the window reaches `BAND_REACH` updates to either side.
+
+    >>> low, high = stability_band(np.array([0.0, 0.0, 5.0, 0.0, 0.0]))
+    >>> float(low[2]), float(high[2])
+    (0.0, 0.0)
+    """
+    if not values.size:
+        return values, values
+    size = 2 * BAND_REACH + 1
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, BAND_REACH, constant_values=np.nan), size)  # (updates, size)
+    middle = np.nanmedian(windows, axis=1)
+    spread = BAND_WIDTH * 1.4826 * np.nanmedian(np.abs(windows - middle[:, None]), axis=1)
+    return middle - spread, middle + spread
+
+
+def _draw_measure(axes: Axes, utterances: Sequence[Overfit], key: str, title: str, label: str) -> list[Row]:
+    axes.set_title(title)
+    lines = _lines(utterances, key)
+    if not any(np.isfinite(line.y).any() for line in lines):
+        not_available(axes, "not measured in this run")
+        return []
+    rows = draw_lines(axes, lines, key)
+    axes.set(ylabel=label, xlabel="update")
+    axes.set_ylim(bottom=0.0)
+    return rows
+
+
+def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
+    axes.set_title("e  Loss against gradient norm")
+    axes.set(xlabel="loss per symbol (nats)", ylabel="L2 norm of the gradient")
+    loss = np.concatenate([utterance.steps["loss"] for utterance in utterances])
+    norm = np.concatenate([utterance.steps["gradient_norm"] for utterance in utterances])
+    names = np.concatenate([np.full(len(utterance.steps["loss"]), number) for number, utterance in enumerate(utterances)])
+    kept = np.isfinite(loss) & np.isfinite(norm) & (loss > 0) & (norm > 0)
+    if not kept.any():
+        not_available(axes, "no losses and gradient norms in the log")
+        return []
+    within = [rank_correlation(utterance.steps["loss"], utterance.steps["gradient_norm"]) for utterance in utterances]
+    text = f"Spearman r = {rank_correlation(loss[kept], norm[kept]):.2f} over {kept.sum():,} updates"
+    if len(utterances) > CROWD:
+        cells = axes.hexbin(loss[kept], norm[kept], xscale="log", yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True)
+        axes.figure.colorbar(cells, ax=axes, label="updates", pad=0.01)
+        text += f"\nwithin an utterance: median {np.nanmedian(within):.2f}" if np.isfinite(within).any() else ""
+        rows: list[Row] = [{"utterance": u.label, "spearman_r": r, "updates": len(u.steps["loss"])} for u, r in zip(utterances, within, strict=True)]
+    else:
+        for position in range(len(utterances)):
+            chosen = kept & (names == position)
+            axes.plot(loss[chosen], norm[chosen], "o", markersize=3.5, alpha=0.75, color=line_style(position)["color"], markeredgewidth=0)
+        axes.set(xscale="log", yscale="log")
+        text += "".join(f"\nutterance {u.number}: {r:.2f}" for u, r in zip(utterances[:6], within, strict=False))
+        rows = [{"utterance": utterances[int(n)].label, "loss": x, "gradient_norm": y} for n, x, y in zip(names, loss, norm, strict=True)]
+    axes.text(0.03, 0.95, text + "\n(consecutive updates depend on one another)", transform=axes.transAxes, va="top", fontsize=8.5, bbox=note_box())
+    return rows
+
+
+def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
+    axes.set_title("f  Updates and seconds until it stopped")
+    utterances = check.utterances
+    updates = check.results("update")
+    rows: list[Row] = [
+        {"utterance": u.label, "updates": u.result("update"), "seconds": u.result("seconds"), "updates_per_second": u.updates_per_second, "stop_reason": u.stop_reason}
+        for u in utterances
+    ]  # fmt: skip
+    if len(utterances) > CROWD:
+        draw_distribution(axes, [u.label for u in utterances], updates, "updates")
+        rates = np.array([u.updates_per_second for u in utterances])
+        if np.isfinite(rates).any():
+            axes.set_xlabel(f"updates   (median {np.nanmedian(rates):.2f} updates/s; {np.nansum(check.results('seconds')):,.0f} s in all)")
+        return rows
+    positions = np.arange(len(utterances))
+    axes.barh(positions, np.nan_to_num(updates), height=0.4, color=[line_style(position)["color"] for position in positions])
+    for position, utterance in enumerate(utterances):
+        text = f"{updates[position]:.0f} updates, {utterance.result('seconds'):.0f} s, {utterance.updates_per_second:.2f}/s, {utterance.stop_reason}"
+        axes.annotate(text if utterance.end else "not finished", (0, position - 0.2), (5, 2), textcoords="offset points", va="bottom", fontsize=8.5)
+    if check.start.get("model") == "deepspeech2" and len(utterances) == len(R0_UPDATES):
+        axes.plot(R0_UPDATES, positions, linestyle="none", marker="D", markersize=7, markerfacecolor="white", markeredgecolor=INK, zorder=5,
+                  label="R0 log: 80, 77, 55 on its own utterances,\nstopped at losses of 0.0012 to 0.0013")  # fmt: skip
+        axes.set_ylim(len(utterances) + 0.1, -0.7)
+        axes.legend(loc="lower right")
+    else:
+        axes.set_ylim(len(utterances) - 0.5, -0.7)
+    axes.set_yticks(positions, [str(utterance.number) for utterance in utterances])
+    axes.set(xlabel="updates", ylabel="utterance")
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, max(100.0, float(np.nan_to_num(updates).max()) * 1.12))
+    return rows
+
+
