@@ -24,7 +24,7 @@ from auscult.testing.models import FramedSamples, english_specification
 LAYERS = [(800, 800, 51, 1), (800, 800, 51, 3), (800, 800, 51, 8), (256, 256, 100, 4)]
 """(inputs, hidden, frames, batch)"""
 
-PROMISES = {"layer 800x800 frames 51 batch 1": 1.2, "layer 800x800 frames 51 batch 3": 1.2, "layer 800x800 frames 51 batch 8": 1.05}
+PROMISES = {"layer 800x800 frames 51 batch 1": 1.1, "layer 800x800 frames 51 batch 3": 1.3, "layer 800x800 frames 51 batch 8": 1.05}
 """Ratios that must hold; below what was measured, because shared machines jitter."""
 
 

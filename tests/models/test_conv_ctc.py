@@ -22,10 +22,6 @@ def test_conformance(stride: int) -> None:
     check_model(build(channels=16, blocks=2, stride=stride))
 
 
-def test_conformance_by_name_with_the_default_front_end() -> None:
-    check_model("conv_ctc", {"channels": 16, "blocks": 2}, sample_rate=8000)
-
-
 def test_default_size() -> None:
     assert 350_000 < sum(parameter.numel() for parameter in build().parameters()) < 500_000
 
