@@ -127,8 +127,8 @@ def _open(path: Path) -> soundfile.SoundFile:
 
 def _info(sound: soundfile.SoundFile, path: Path) -> AudioInfo:
     samples = sound.frames
-    if samples >= _UNKNOWN or samples < 0:
-        samples = _count(sound, path)
+    if not 0 <= samples < _UNKNOWN:
+        raise AudioError(path, "unreadable", "its header does not say how long it is (written to a pipe?); encode it again into a file")
     with path.open("rb") as file:
         loss = _structural_loss(file)
     if loss:
@@ -138,25 +138,27 @@ def _info(sound: soundfile.SoundFile, path: Path) -> AudioInfo:
     return AudioInfo(path, sound.samplerate, samples, sound.channels, sound.subtype)
 
 
-def _count(sound: soundfile.SoundFile, path: Path) -> int:
-    """Count samples by decoding, for headers that do not know."""
-    counted = 0
-    while block := len(_decode(sound, path, counted, 1 << 20)):
-        counted += block
-    return counted
-
-
 def _decode(sound: soundfile.SoundFile, path: Path, start: int, samples: int) -> NDArray[np.float32]:
     try:
         if sound.tell() != start:
             sound.seek(start)
         decoded: NDArray[np.float32] = sound.read(samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
-        problem: Problem = "truncated" if sound.format in ("FLAC", "OGG") else "unreadable"
-        raise AudioError(
-            path, problem, f"cannot be decoded from sample {start} on ({_reason(error)}); copy it again from its source"
-        ) from error
+        if _has_end(path):
+            detail = f"is damaged somewhere from sample {start} on ({_reason(error)})"
+            raise AudioError(path, "unreadable", f"{detail}; copy it again from its source") from error
+        raise AudioError(path, "truncated", f"breaks off before its end ({_reason(error)}); copy it again from its source") from error
     return decoded
+
+
+def _has_end(path: Path) -> bool:
+    """Whether the last sample can be decoded: a decoder that loses its way says the same of a cut and of a damaged file."""
+    try:
+        with soundfile.SoundFile(path) as sound:
+            sound.seek(sound.frames - 1)
+            return len(sound.read(1)) == 1
+    except (soundfile.LibsndfileError, OSError):
+        return False
 
 
 def _reason(error: Exception) -> str:
