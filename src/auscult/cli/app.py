@@ -50,6 +50,17 @@ class Verb:
 
 
 VERBS: dict[str, Verb] = {
+    "demo": Verb("auscult.cli.demo", "demo", "Everything in miniature on speech made on the spot; ends with a report."),
+    "prepare": Verb("auscult.cli.prepare", "prepare", "Turn a corpus folder people already have into checked manifests."),
+    "audit": Verb("auscult.cli.audit", "audit", "Look for what is wrong with the data, before any training."),
+    "check": Verb("auscult.cli.check", "check", "Overfit a few single utterances; draw the five figures."),
+    "train": Verb("auscult.cli.train", "train", "Train a recipe; resume it if interrupted, reuse it if finished."),
+    "evaluate": Verb("auscult.cli.evaluate", "evaluate", "Judge a run's checkpoint, with intervals and the worst utterances."),
+    "transcribe": Verb("auscult.cli.transcribe", "transcribe", "Recognise audio files with a trained run."),
+    "runs": Verb("auscult.cli.runs", "runs", "List, filter and sort runs."),
+    "report": Verb("auscult.cli.report", "report", "Draw a run's figures and write its report."),
+    "inspect": Verb("auscult.cli.inspect", "inspect", "Print what a recipe's model costs: parameters, operations, memory, speed."),
+    "score": Verb("auscult.cli.score", "app", "Score anybody's outputs against references."),
     "recipe": Verb("auscult.cli.recipe", "app", "Show a recipe with everything resolved, or the schema of recipes."),
 }
 

@@ -47,7 +47,7 @@ def check(
 
 def _table(value: dict[str, Any], items: list[dict[str, Any]]) -> None:
     rows = [
-        [item["id"], item["updates"], item.get("reference_updates"), item["loss"], item["stop_reason"], f"{item['seconds']:.0f} s",
+        [item["id"], item["updates"], item.get("earlier_updates"), item["loss"], item["stop_reason"], f"{item['seconds']:.0f} s",
          item.get("reference"), item.get("hypothesis")]
         for item in items
     ]  # fmt: skip

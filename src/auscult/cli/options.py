@@ -14,5 +14,5 @@ import typer
 RecipePath: TypeAlias = Annotated[Path, typer.Argument(metavar="RECIPE", hidden=True)]
 Overrides: TypeAlias = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", hidden=True)]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text for people.")]
-RunPath: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", help="Run directory.", show_default=False)]
+RunPath: TypeAlias = Annotated[Path, typer.Argument(metavar="RUN", hidden=True)]
 Root: TypeAlias = Annotated[Path, typer.Option("--root", help="Folder of run directories.")]

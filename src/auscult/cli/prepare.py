@@ -12,22 +12,28 @@ from auscult.cli.output import emit, print_table
 
 
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="Registered corpus: librispeech, folder, fsdd, manifests, synthetic, ...")],
-    source: Annotated[str | None, typer.Argument(help="Folder or manifest of the corpus; none for synthetic.")] = None,
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", hidden=True)],
+    source: Annotated[str | None, typer.Argument(metavar="[SRC]", hidden=True)] = None,
     overrides: Overrides = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder to write manifests to.")] = Path("data"),
     check: Annotated[bool, typer.Option(help="Decode every file once, so that damaged audio is found now.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Read a corpus, check every file, and write one manifest per split."""
+    """Read a CORPUS (librispeech, folder, fsdd, manifests, synthetic) from SRC, check every file, write one manifest per split.
+
+    KEY=VALUE sets the corpus's own parameters, such as error_budget=3; synthetic takes no SRC.
+    """
     from auscult.corpora.prepare import prepare as prepare_corpus
     from auscult.recipe import section_from
+    from auscult.registry import lookup, parameters
 
     settings = list(overrides or [])
+    values: dict[str, str] = {"name": corpus}
     if source is not None and "=" in source and not Path(source).exists():
         settings.insert(0, source)
-        source = None
-    section = section_from("corpus", corpus, settings, first=source)
+    elif source is not None:
+        values[next(iter(parameters(lookup("corpus", corpus))))] = source
+    section = section_from("corpus", values, settings)
     prepared = prepare_corpus(section.build(), output, check="full" if check else "header")
     value = {"folder": prepared.folder, **prepared.description}
 

@@ -20,13 +20,13 @@ def score() -> None:
 
 @app.command()
 def wer(
-    reference: Annotated[Path, typer.Argument(help="Lines of id<TAB>text.")],
-    hypothesis: Annotated[Path, typer.Argument(help="Lines of id<TAB>text, the same ids.")],
+    reference: Annotated[Path, typer.Argument(metavar="REFERENCE", hidden=True)],
+    hypothesis: Annotated[Path, typer.Argument(metavar="HYPOTHESIS", hidden=True)],
     normalise: Annotated[Literal["none", "english"], typer.Option(help="Compare as given, or without case and punctuation.")] = "none",
     speaker_separator: Annotated[str | None, typer.Option(help='Speaker = id up to this text ("-" for LibriSpeech); intervals resample speakers.')] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Word and character error rate as ratios of sums, with a 95 % bootstrap interval."""
+    """Word and character error rate of HYPOTHESIS against REFERENCE, files of id<TAB>text lines, with a 95 % bootstrap interval."""
     from auscult.metrics.scoring import score_wer
 
     value = score_wer(reference, hypothesis, normalise=normalise, speaker_separator=speaker_separator)

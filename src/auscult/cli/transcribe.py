@@ -13,11 +13,11 @@ from auscult.cli.output import emit
 
 def transcribe(
     run: RunPath,
-    audio: Annotated[list[Path], typer.Argument(help="Audio files (wav, flac, ogg; any rate).")],
+    audio: Annotated[list[Path], typer.Argument(metavar="AUDIO...", hidden=True)],
     checkpoint: Annotated[str, typer.Option(help="best, last, or another file of the run's checkpoints.")] = "best",
     as_json: AsJson = False,
 ) -> None:
-    """Print the transcript of each file."""
+    """Print the transcript of each AUDIO file (wav, flac, ogg; any rate) by the model of RUN."""
     from auscult.serving.recognizer import load
 
     records = load(run, checkpoint).transcribe(audio)

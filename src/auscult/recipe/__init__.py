@@ -5,7 +5,7 @@
 """
 
 from auscult.recipe.fields import NO_EFFECT, Batching, Budget, Check, Concatenate, Data, Guard, Precision, Selection, Stop
-from auscult.recipe.recipe import Recipe
+from auscult.recipe.recipe import Recipe, section_from
 from auscult.recipe.sections import Section
 
 __all__ = [
@@ -21,4 +21,5 @@ __all__ = [
     "Section",
     "Selection",
     "Stop",
+    "section_from",
 ]

@@ -180,7 +180,8 @@ class Guard(Part):
     enabled: bool = True
     """Look at loss, gradient and buffers before every update."""
     spike: Annotated[float, Field(gt=1)] | None = 8.0
-    """Refuse a gradient norm this many times the recent median; null never does."""
+    """Refuse a gradient norm whose logarithm lies this many robust standard deviations above the recent median, and ten times above it;
+    null never does."""
     window: Annotated[int, Field(ge=2)] = 128
     """Updates the recent median is over."""
     snapshot_every: Positive = 100
@@ -203,7 +204,9 @@ class Check(Part):
     log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
     """Updates between recorded steps."""
     ids: list[str] | None = None
-    """Utterance ids to use; null takes the first ones of the training split."""
+    """Utterance ids to use; null takes the first ones of the training split by the hash of their ids."""
+    earlier_updates: Annotated[list[int] | None, NO_EFFECT] = None
+    """Updates an earlier experiment needed, one per utterance, shown beside this one's."""
 
 
 def affects_result(extra: Any) -> bool:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model
 
@@ -25,6 +25,8 @@ from auscult.recipe.filling import apply_size, fill_sections
 from auscult.recipe.problems import validation_problems
 from auscult.recipe.sections import Section, section_field
 from auscult.recipe.text import Node, Problem, from_plain, write_yaml
+
+_Part = TypeVar("_Part", bound=Part)
 
 
 class Recipe(Part):
@@ -157,18 +159,44 @@ def _redeclared(model: type[BaseModel], name: str, annotation: Any) -> Any:
     return annotation, Field(default, description=info.description, json_schema_extra=info.json_schema_extra)
 
 
+def section_from(kind: str, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Section:
+    """Make one section from plain values, for verbs that need no whole recipe (`auscult prepare`).
+
+    Args:
+        kind: registry kind.
+        values: `{"name": ..., key: value}`.
+        overrides: settings such as "error_budget=3"; the values are YAML.
+
+    Raises:
+        UserError: anything is wrong: one line per problem.
+    """
+    problems: list[Problem] = []
+    fields: dict[str, Any] = {kind: (section_field(kind), ...)}
+    model = create_model("Alone", __base__=Part, **fields)
+    root = from_plain({kind: dict(values)}, "command line", problems)
+    root = apply_overrides(root, [f"{kind}.{text}" for text in overrides], problems)
+    fill_sections(root, model)
+    section: Section = getattr(_validated(root, model, problems), kind)
+    return section
+
+
 def _resolve(root: Node, problems: list[Problem]) -> Recipe:
     model = narrowed()
     dial = apply_size(root, model, problems)
     fill_sections(dial.root, model)
+    found = _validated(dial.root, model, problems)
+    found._derived.update(dial.derived)
+    return found
+
+
+def _validated(root: Node, model: type[_Part], problems: Sequence[Problem]) -> _Part:
     found = None
     try:
-        found = model.model_validate_json(json.dumps(dial.root.plain()))
+        found = model.model_validate_json(json.dumps(root.plain()))
     except ValidationError as error:
-        problems = [*problems, *validation_problems(error, dial.root, model)]
+        problems = [*problems, *validation_problems(error, root, model)]
     if problems or found is None:
         raise UserError("\n".join(str(problem) for problem in _in_order(problems)))
-    found._derived.update(dial.derived)
     return found
 
 

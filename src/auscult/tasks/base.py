@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from lhotse.cut import Cut
     from torch import Tensor, nn
 
+    from auscult.data.audit_audio import Progress
+    from auscult.data.audit_report import AuditReport
     from auscult.specification import Specification
 
 Item = dict[str, Any]
@@ -89,6 +91,15 @@ class Task(ABC):
 
         Raises:
             UserError: the recipe has no such split.
+        """
+
+    @abstractmethod
+    def audit(self, audio: bool = True, progress: Progress | None = None) -> AuditReport:
+        """Look for what is wrong with the data before anything is trained on it.
+
+        Args:
+            audio: read the samples too.
+            progress: called while audio is read.
         """
 
     @abstractmethod

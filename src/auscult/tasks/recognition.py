@@ -6,7 +6,7 @@ Every judged utterance becomes a record with its edit counts; rates are ratios o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -14,6 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from auscult.data.alphabet import Alphabet
+from auscult.data.audit import audit
+from auscult.data.audit_audio import Progress
+from auscult.data.audit_report import AuditReport
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.data.splits import Splits, load_splits
 from auscult.data.store import AudioStore
@@ -90,6 +93,13 @@ class Recognition(Task):
         """Return the cuts of a split."""
         return self.splits[split]
 
+    def audit(self, audio: bool = True, progress: Progress | None = None) -> AuditReport:
+        """Audit every split against the alphabet, the model's output lengths and the sample rate."""
+        return audit(
+            self.splits, alphabet=self.alphabet, output_frames=self._output_frames, sample_rate=self.specification.sample_rate,
+            unknown=self.unknown, audio=audio, progress=progress,
+        )  # fmt: skip
+
     def collate(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> RecognitionBatch:
         """Read, augment and pad samples; encode texts.
 
@@ -147,6 +157,7 @@ class Recognition(Task):
             part = ctc_loss(
                 logits[chosen], lengths[chosen], batch.tokens[chosen], batch.token_lengths[chosen],
                 blank=self.alphabet.blank, reduction="none", ids=[batch.ids[index] for index in chosen],
+                allow_empty=self.criterion.allow_empty,
             )  # fmt: skip
             losses[chosen] = (part.detach() / batch.token_lengths[chosen].clamp(min=1)).float().cpu()
         return losses
@@ -216,11 +227,16 @@ class Recognition(Task):
         """Return the influence of utterances on one another."""
         return diagnostics.batch_leak(model, batch)
 
-    def _output_lengths(self, batch: RecognitionBatch) -> Iterable[int]:
+    def _output_lengths(self, batch: RecognitionBatch) -> list[int]:
+        return [self._output_frames(int(samples)) for samples in batch.sample_lengths]
+
+    def _output_frames(self, samples: int) -> int:
+        """Return the model's output frames for a number of samples, from its formula (a model without memory is enough)."""
         if self._shape_model is None:
             with torch.device("meta"):
                 self._shape_model = self.build_model()
-        return [int(length) for length in self._shape_model.output_lengths(batch.sample_lengths.cpu())]  # type: ignore[operator]
+        with torch.device("cpu"):
+            return int(self._shape_model.output_lengths(torch.tensor([samples]))[0])  # type: ignore[operator]
 
 
 def transcript_item(utterance_id: str, reference: str, hypothesis: str) -> Item:

@@ -12,13 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from auscult.audio.front_ends.log_mel import LogMel
+from auscult.audio.front_ends.log_mel import log_mel
 from auscult.data.alphabet import Alphabet
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.losses.ctc import occupancy, required_frames
-
-PICTURE_BINS = 80
-"""Mel bins of the waveform picture."""
 
 
 def describe(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample_rate: int) -> dict[str, Any]:
@@ -50,11 +47,11 @@ def arrays(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample
     samples, lengths = batch.samples[:1], batch.sample_lengths[:1]
     features = _front_end(model)(samples, lengths)
     logits, frames = model(samples, lengths)
-    picture = LogMel(sample_rate=sample_rate, bins=PICTURE_BINS).to(samples.device)(samples, lengths)
+    waveform = samples[0, : int(lengths[0])].cpu().numpy()
     return {
-        "waveform": samples[0, : int(lengths[0])].cpu().numpy(),
+        "waveform": waveform,
         "sample_rate": np.array(sample_rate),
-        "waveform_log_mel": picture.values[0, : int(picture.lengths[0])].cpu().numpy(),
+        "waveform_log_mel": log_mel(waveform, sample_rate),
         "features": features.values[0, : int(features.lengths[0])].cpu().numpy(),
         "probabilities": torch.softmax(logits[0, : int(frames[0])].float(), -1).cpu().numpy(),
         "tokens": batch.tokens[0, : int(batch.token_lengths[0])].cpu().numpy(),

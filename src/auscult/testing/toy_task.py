@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from auscult.data.audit_report import AuditReport
 from auscult.specification import Specification
 from auscult.tasks.base import Item, Loss, Task
 
@@ -60,6 +61,10 @@ class ToyTask(Task):
     def cuts(self, split: str) -> Any:
         """Have no cuts."""
         raise KeyError(split)
+
+    def audit(self, audio: bool = True, progress: Any = None) -> AuditReport:
+        """Find nothing."""
+        return AuditReport({}, (), audio)
 
     def collate(self, cuts: Sequence[Any], random: Sequence[np.random.Generator] | None = None) -> ToyBatch:
         """Return the batches with the given numbers, joined."""

@@ -160,7 +160,9 @@ class _Check:
                 bar.show(update, f"loss {loss:.4f}")
                 if update == 1 or update % limits.log_every == 0 or reason != "budget":
                     self._log_step(index, update, loss, step.gradient_norm, model, batch, time.monotonic() - began)
-        return self._conclude(index, cut, model, batch, update, reason, time.monotonic() - began)
+        item = self._conclude(index, cut, model, batch, update, reason, time.monotonic() - began)
+        earlier = limits.earlier_updates or []
+        return {**item, "earlier_updates": earlier[index]} if index < len(earlier) else item
 
     def _introduce(self, index: int, cut: Any, model: nn.Module, batch: Batch) -> None:
         initial = self._loss_now(model, batch)

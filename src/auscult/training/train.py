@@ -119,9 +119,11 @@ def open_run(recipe: Recipe, task: Task, root: Path, verb: str, world: World | N
 
 def _other_data(recipe: Recipe, task: Task, root: Path) -> list[str]:
     """Say so when the same recipe has run on other data before."""
+    prefix = f"{recipe.task.name}-{recipe.model.name}-"
+    others = [RunDirectory.open(path) for path in find_runs(root) if path.name.startswith(prefix)]
     return [
         f"the data changed since {run.path.name}, which used the same recipe; this is a new run"
-        for run in find_runs(root)
+        for run in others
         if run.identity.recipe == recipe.hash and run.identity.data != task.data_hash
     ]
 
