@@ -231,12 +231,11 @@ class Recognition(Task):
         return [self._output_frames(int(samples)) for samples in batch.sample_lengths]
 
     def _output_frames(self, samples: int) -> int:
-        """Return the model's output frames for a number of samples, from its formula (a model without memory is enough)."""
+        """Return the model's output frames for a number of samples, by its own formula; the random state is left alone."""
         if self._shape_model is None:
-            with torch.device("meta"):
+            with torch.random.fork_rng(devices=[]):
                 self._shape_model = self.build_model()
-        with torch.device("cpu"):
-            return int(self._shape_model.output_lengths(torch.tensor([samples]))[0])  # type: ignore[operator]
+        return int(self._shape_model.output_lengths(torch.tensor([samples]))[0])  # type: ignore[operator]
 
 
 def transcript_item(utterance_id: str, reference: str, hypothesis: str) -> Item:
