@@ -32,14 +32,13 @@ def audit(
 
 
 def _table(report: AuditReport) -> None:
-    rows = [
-        [name, facts.utterances, facts.hours, facts.speakers, facts.seconds.get("minimum"), facts.seconds.get("median"), facts.seconds.get("maximum"),
-         (facts.characters_per_second or {}).get("median"), len(facts.characters)]
-        for name, facts in report.splits.items()
-    ]  # fmt: skip
-    print_table(
-        ["split", "utterances", "hours", "speakers", "shortest s", "median s", "longest s", "characters/s", "distinct characters"], rows
-    )  # fmt: skip
+    columns = ["split", "utterances", "hours", "speakers", "shortest s", "median s", "longest s", "characters/s", "distinct characters"]
+    rows = []
+    for name, facts in report.splits.items():
+        seconds = [facts.seconds.get(which) for which in ("minimum", "median", "maximum")]
+        rate = (facts.characters_per_second or {}).get("median")
+        rows.append([name, facts.utterances, facts.hours, facts.speakers, *seconds, rate, len(facts.characters)])
+    print_table(columns, rows)
     found = [[one.severity, one.code, one.message, one.count, ", ".join(one.ids[:3])] for one in report.findings]
     if found:
         print_table(["severity", "finding", "what", "count", "first ids"], found)

@@ -54,6 +54,7 @@ def _table(value: dict[str, Any], items: list[dict[str, Any]]) -> None:
     print_table(["utterance", "updates", "earlier log", "loss", "stopped by", "time", "reference", "transcript"], rows)
     if value["reused"]:
         typer.echo("this check had been run already; nothing has changed since")
-    typer.echo(f"{'passed' if value['passed'] else 'failed'}: {value['run']} (memorised utterances: evidence that the code can learn, not a result)")
+    typer.echo(f"{'passed' if value['passed'] else 'failed'}: {value['run']}")
+    typer.echo("utterances were memorised one at a time: evidence that the code can learn, not a result")
     if value["report"]:
         typer.echo(f"report: {value['report']}")

@@ -37,6 +37,8 @@ def evaluate(
         print_table(["metric", "value", "95 % interval"], rows, f"{result.run.name}, {split}, checkpoint {checkpoint}")
         typer.echo("protocol: " + "; ".join(f"{key}: {text}" for key, text in result.summary["protocol"].items()))
         if listed:
-            print_table(["utterance", "reference", "hypothesis"], [[i["id"], i.get("reference"), i.get("hypothesis")] for i in listed], "worst")
+            print_table(
+                ["utterance", "reference", "hypothesis"], [[i["id"], i.get("reference"), i.get("hypothesis")] for i in listed], "worst"
+            )
 
     emit(value, as_json, table)

@@ -27,5 +27,7 @@ def _table(value: dict[str, Any]) -> None:
     typer.echo(f"{value['macs_per_second'] / 1e6:.1f} million multiply-accumulates per second of audio")
     typer.echo(f"{value['output_frames']} output frames for {value['probe_seconds']:g} s{frame_step}")
     memory = value["memory"]
-    typer.echo(f"weights {memory['weights'] / 2**20:.1f} MiB; with gradients and Adam {memory['training_adam'] / 2**20:.1f} MiB, activations apart")
+    typer.echo(
+        f"weights {memory['weights'] / 2**20:.1f} MiB; with gradients and Adam {memory['training_adam'] / 2**20:.1f} MiB, activations apart"
+    )
     typer.echo(f"real-time factor {value['real_time_factor']:.4f} on {value['threads']} thread(s)")

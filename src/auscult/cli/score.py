@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -23,16 +23,22 @@ def wer(
     reference: Annotated[Path, typer.Argument(metavar="REFERENCE", hidden=True)],
     hypothesis: Annotated[Path, typer.Argument(metavar="HYPOTHESIS", hidden=True)],
     normalise: Annotated[Literal["none", "english"], typer.Option(help="Compare as given, or without case and punctuation.")] = "none",
-    speaker_separator: Annotated[str | None, typer.Option(help='Speaker = id up to this text ("-" for LibriSpeech); intervals resample speakers.')] = None,
+    speaker_separator: Annotated[
+        str | None, typer.Option(help='Speaker = id up to this text ("-" for LibriSpeech); intervals resample speakers.')
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Word and character error rate of HYPOTHESIS against REFERENCE, files of id<TAB>text lines, with a 95 % bootstrap interval."""
     from auscult.metrics.scoring import score_wer
 
     value = score_wer(reference, hypothesis, normalise=normalise, speaker_separator=speaker_separator)
+    emit(value, as_json, lambda: _text(value))
+
+
+def _text(value: dict[str, Any]) -> str:
     low, high = value["interval"]
-    emit(value, as_json, lambda: (
+    edits = ", ".join(f"{value[kind]} {kind}" for kind in ("substitutions", "insertions", "deletions"))
+    return (
         f"WER {100 * value['wer']:.2f} % ({100 * low:.2f} to {100 * high:.2f}, over {value['interval_over']}): "
-        f"{value['substitutions']} substitutions, {value['insertions']} insertions, {value['deletions']} deletions in {value['words']} words\n"
-        f"CER {100 * value['cer']:.2f} %"
-    ))  # fmt: skip
+        f"{edits} in {value['words']} words\nCER {100 * value['cer']:.2f} %"
+    )

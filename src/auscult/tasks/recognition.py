@@ -61,7 +61,9 @@ class Recognition(Task):
         unknown: Literal["error", "drop"] = "error",
     ) -> None:
         if loss.reduction in ("none", "sum"):
-            raise UserError(f'task.loss.reduction: "{loss.reduction}" cannot be averaged over batches; use batch_mean, target_mean or frame_mean')
+            raise UserError(
+                f'task.loss.reduction: "{loss.reduction}" cannot be averaged over batches; use batch_mean, target_mean or frame_mean'
+            )
         self.recipe = recipe
         self.criterion = loss
         self.decoder = decoder
@@ -110,7 +112,9 @@ class Recognition(Task):
         samples = [self.store.samples(cut) for cut in cuts]
         if random is not None:
             for augmentation in self.augmentations:
-                samples = [augmentation(one, self.specification.sample_rate, generator) for one, generator in zip(samples, random, strict=True)]
+                samples = [
+                    augmentation(one, self.specification.sample_rate, generator) for one, generator in zip(samples, random, strict=True)
+                ]
         tokens = [self.alphabet.encode(text_of(cut), unknown=self.unknown, id=cut.id) for cut in cuts]
         return RecognitionBatch(
             samples=_pad([torch.from_numpy(np.ascontiguousarray(one, dtype=np.float32)) for one in samples], 0.0),
@@ -195,7 +199,11 @@ class Recognition(Task):
 
     def protocol(self) -> dict[str, str]:
         """Say how transcripts were obtained and compared."""
-        return {"decoder": self.decoder.describe(), "text": "lower case, NFC, single spaces; characters count spaces", "rate": "ratio of sums"}
+        return {
+            "decoder": self.decoder.describe(),
+            "text": "lower case, NFC, single spaces; characters count spaces",
+            "rate": "ratio of sums",
+        }
 
     def expected_initial_loss(self, batch: RecognitionBatch) -> Expectation | None:
         """Return the loss of uniform outputs (closed form over the number of alignments)."""

@@ -76,7 +76,9 @@ def check(recipe: Recipe | str | Path, *overrides: str, root: str | Path = "runs
         summary = run.read_summary("check")
         return CheckResult(run.path, bool(summary["passed"]), summary["reasons"], run.read_items("check"), reused=True)
     with run.lock(), listening() as request, closing(Journal(run)) as journal:
-        run.events.path.unlink(missing_ok=True)  # an interrupted check starts over: it is minutes, and a half-learned utterance is no evidence
+        run.events.path.unlink(
+            missing_ok=True
+        )  # an interrupted check starts over: it is minutes, and a half-learned utterance is no evidence
         run.set_state(State.RUNNING)
         try:
             return _Check(recipe, task, run, journal, request, progress).run_all()
@@ -102,7 +104,9 @@ class _Check:
         self._independence(cuts)
         passed = not self.reasons
         self.run.write_items("check", items)
-        self.run.write_summary("check", {"metrics": self._metrics(items), "passed": passed, "reasons": self.reasons, "protocol": self.task.protocol()})
+        self.run.write_summary(
+            "check", {"metrics": self._metrics(items), "passed": passed, "reasons": self.reasons, "protocol": self.task.protocol()}
+        )
         self.journal.write("end", state=str(State.COMPLETE), verdict="passed" if passed else "failed", reasons=self.reasons)
         self.run.set_state(State.COMPLETE, "passed" if passed else "failed")
         return CheckResult(self.run.path, passed, self.reasons, items)
@@ -146,7 +150,9 @@ class _Check:
         with ProgressBar(f"utterance {index + 1} ({cut.id})", limits.updates, enabled=self.progress) as bar:
             while update < limits.updates and reason == "budget":
                 if self.request.signal is not None:
-                    raise Interrupted(self.request.signal, f"check stopped by signal {self.request.signal}; it starts over when asked again")
+                    raise Interrupted(
+                        self.request.signal, f"check stopped by signal {self.request.signal}; it starts over when asked again"
+                    )
                 try:
                     step = stepper.step([batch], update)
                 except Diverged:
@@ -202,11 +208,17 @@ class _Check:
         self._save_arrays(index, arrays)
         save_checkpoint(self.run.checkpoint(f"utterance-{index}"), model.state_dict(), self.task.specification, update=update)
         if reason != "threshold":
-            self.reasons.append(f"{cut.id}: loss {loss:.4g} after {update} updates, threshold {self.recipe.check.threshold:g} not reached ({reason})")
+            self.reasons.append(
+                f"{cut.id}: loss {loss:.4g} after {update} updates, threshold {self.recipe.check.threshold:g} not reached ({reason})"
+            )
         elif metrics[self.task.primary_metric] > 0 and self.task.lower_is_better:
-            self.reasons.append(f"{cut.id}: threshold reached, but the output is wrong ({self.task.primary_metric} {metrics[self.task.primary_metric]:.3f})")
+            self.reasons.append(
+                f"{cut.id}: threshold reached, but the output is wrong ({self.task.primary_metric} {metrics[self.task.primary_metric]:.3f})"
+            )
         record = {**item, "updates": update, "stop_reason": reason, "loss": loss, "seconds": seconds}
-        shared = {key: record[key] for key in ("hypothesis",) if key in record} | {key: metrics[key] for key in ("wer", "cer") if key in metrics}
+        shared = {key: record[key] for key in ("hypothesis",) if key in record} | {
+            key: metrics[key] for key in ("wer", "cer") if key in metrics
+        }
         self.journal.write("utterance_end", index=index, id=cut.id, update=update, loss=loss, stop_reason=reason, seconds=seconds, **shared)
         return record
 
@@ -225,4 +237,6 @@ class _Check:
             return
         self.journal.write("batch_independence", max_leak=leak, passed=leak == 0.0)
         if leak != 0.0:
-            self.reasons.append(f"batch independence: the outputs of one utterance depend on another one in the batch (largest gradient {leak:.2g})")
+            self.reasons.append(
+                f"batch independence: the outputs of one utterance depend on another one in the batch (largest gradient {leak:.2g})"
+            )

@@ -103,7 +103,13 @@ def _note_shape(shapes: dict[str, list[int]], name: str) -> Any:
 
 def _parts(model: nn.Module, shapes: dict[str, list[int]]) -> list[dict[str, Any]]:
     return [
-        {"name": name, "type": type(module).__name__, "parameters": _parameters(module), "output_shape": shapes.get(name), "depth": name.count(".") + 1}
+        {
+            "name": name,
+            "type": type(module).__name__,
+            "parameters": _parameters(module),
+            "output_shape": shapes.get(name),
+            "depth": name.count(".") + 1,
+        }
         for name, module in model.named_modules()
         if name
     ]
@@ -117,4 +123,9 @@ def _front_end(model: nn.Module) -> dict[str, Any]:
     front_end = getattr(model, "front_end", None)
     if front_end is None:
         return {}
-    return {"name": type(front_end).__name__, "bins": front_end.bins, "frame_step": front_end.frame_step, "sample_rate": front_end.sample_rate}
+    return {
+        "name": type(front_end).__name__,
+        "bins": front_end.bins,
+        "frame_step": front_end.frame_step,
+        "sample_rate": front_end.sample_rate,
+    }

@@ -110,7 +110,9 @@ def open_run(recipe: Recipe, task: Task, root: Path, verb: str, world: World | N
         return RunDirectory.open(root / name), notes
     run = RunDirectory.open(root / name)
     if run.labels is not None and list(run.labels) != labels:
-        raise UserError(f"{run.path}: its label map differs from the recipe's; the alphabet changed without a new fingerprint, move the run away")
+        raise UserError(
+            f"{run.path}: its label map differs from the recipe's; the alphabet changed without a new fingerprint, move the run away"
+        )
     notes = identity.changes_since(run.identity)
     if notes and world.main:
         run.record_identity(identity)
@@ -223,4 +225,3 @@ def _try_average(trainer: Trainer, task: Task, run: RunDirectory, journal: Journ
     journal.write("note", text=text + ("kept" if better else "not kept"))
     if better:
         save_checkpoint(run.checkpoint("best"), trainer.model.state_dict(), task.specification, update=trainer.update, averaged=updates)
-
