@@ -209,3 +209,16 @@ def test_overfits_one_utterance() -> None:
         optimizer.step()
     assert 4.4 < losses[0] < 5.0
     assert losses[-1] < 0.001
+
+
+def test_kernels_agree_on_a_padded_training_batch_and_share_a_state_dict() -> None:
+    torch.manual_seed(7)
+    fast, slow = build(**SMALL, kernel="auto").double().train(), build(**SMALL, kernel="torch").double().train()
+    slow.load_state_dict(fast.state_dict())
+    features = Features(torch.randn(3, 60, 129, dtype=torch.float64), torch.tensor([31, 60, 44]))
+    results = [model.encode(features).logits for model in (fast, slow)]
+    assert torch.allclose(*results, atol=1e-12)
+    for logits in results:
+        logits.square().sum().backward()
+    for (name, one), other in zip(fast.named_parameters(), slow.parameters(), strict=True):
+        assert torch.allclose(one.grad, other.grad, atol=1e-9), name  # type: ignore[arg-type]
