@@ -64,6 +64,24 @@ class Expectation:
     formula: str
 
 
+@dataclass(frozen=True)
+class Independence:
+    """Two ways in which one item of a batch may reach the output of another.
+
+    Attributes:
+        gradient: largest gradient of one item's output by another item's input, or by padding.
+        padding: largest difference between an item's output alone and in the batch.
+    """
+
+    gradient: float
+    padding: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether items are independent, up to the rounding of matrix products of other shapes."""
+        return self.gradient == 0.0 and self.padding <= 1e-4
+
+
 class Task(ABC):
     """Where data, model, loss and metric meet; built once from a recipe (`recipe: Annotated[Recipe, INJECTED]`).
 
@@ -142,6 +160,6 @@ class Task(ABC):
         """Return what the figures of one item show (input, features, outputs, target)."""
         return {}
 
-    def batch_leak(self, model: nn.Module, batch: Any) -> float | None:
-        """Return the largest gradient of one item's output by another item's input: 0 when items of a batch are independent."""
+    def independence(self, model: nn.Module, batch: Any) -> Independence | None:
+        """Return how far items of a batch influence one another, where the task can tell."""
         return None

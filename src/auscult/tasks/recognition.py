@@ -29,7 +29,7 @@ from auscult.metrics.error_rate import character_errors, error_rate, word_errors
 from auscult.registry import INJECTED, Component, register
 from auscult.specification import Specification
 from auscult.tasks import recognition_diagnostics as diagnostics
-from auscult.tasks.base import Expectation, Item, Loss, Task
+from auscult.tasks.base import Expectation, Independence, Item, Loss, Task
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -231,9 +231,9 @@ class Recognition(Task):
         """Return input, features, outputs and target for figures."""
         return diagnostics.arrays(model, batch, self.alphabet, self.specification.sample_rate)
 
-    def batch_leak(self, model: nn.Module, batch: RecognitionBatch) -> float:
+    def independence(self, model: nn.Module, batch: RecognitionBatch) -> Independence:
         """Return the influence of utterances on one another."""
-        return diagnostics.batch_leak(model, batch)
+        return diagnostics.independence(model, batch)
 
     def _output_lengths(self, batch: RecognitionBatch) -> list[int]:
         return [self._output_frames(int(samples)) for samples in batch.sample_lengths]

@@ -16,6 +16,7 @@ from auscult.audio.front_ends.log_mel import log_mel
 from auscult.data.alphabet import Alphabet
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.losses.ctc import occupancy, required_frames
+from auscult.tasks.base import Independence
 
 
 def describe(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample_rate: int) -> dict[str, Any]:
@@ -59,17 +60,20 @@ def arrays(model: nn.Module, batch: RecognitionBatch, alphabet: Alphabet, sample
     }
 
 
-def batch_leak(model: nn.Module, batch: RecognitionBatch) -> float:
-    """Return the largest gradient of any utterance's logits by any other utterance's samples, padding included."""
-    largest = 0.0
+def independence(model: nn.Module, batch: RecognitionBatch) -> Independence:
+    """Return the influence of utterances on one another: through gradients, and through the padding they cause."""
+    gradient = padding = 0.0
     for index in range(len(batch.ids)):
         samples = batch.samples.clone().requires_grad_()
         logits, lengths = model(samples, batch.sample_lengths)
-        gradient = torch.autograd.grad(logits[index, : int(lengths[index])].square().sum(), samples)[0].abs()
-        inside = torch.arange(samples.shape[1], device=samples.device) < batch.sample_lengths[index]
-        gradient[index, inside] = 0.0
-        largest = max(largest, float(gradient.max()))
-    return largest
+        found = torch.autograd.grad(logits[index, : int(lengths[index])].square().sum(), samples)[0].abs()
+        found[index, : int(batch.sample_lengths[index])] = 0.0
+        gradient = max(gradient, float(found.max()))
+        with torch.no_grad():
+            alone = batch.select([index])
+            single = model(alone.samples, alone.sample_lengths).logits[0, : int(lengths[index])]
+            padding = max(padding, float((single - logits[index, : int(lengths[index])]).abs().max()))
+    return Independence(gradient, padding)
 
 
 def _front_end(model: nn.Module) -> Any:

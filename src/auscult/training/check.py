@@ -232,11 +232,12 @@ class _Check:
         if len(cuts) < 2:
             return
         model = self._fresh_model().eval()
-        leak = self.task.batch_leak(model, self.task.collate(cuts).to(self.arithmetic.device))
-        if leak is None:
+        found = self.task.independence(model, self.task.collate(cuts).to(self.arithmetic.device))
+        if found is None:
             return
-        self.journal.write("batch_independence", max_leak=leak, passed=leak == 0.0)
-        if leak != 0.0:
+        self.journal.write("batch_independence", max_leak=found.gradient, padding_difference=found.padding, passed=found.holds)
+        if not found.holds:
             self.reasons.append(
-                f"batch independence: the outputs of one utterance depend on another one in the batch (largest gradient {leak:.2g})"
+                f"batch independence: the output of one utterance depends on the others in its batch (largest gradient {found.gradient:.2g}, "
+                f"largest difference alone and padded {found.padding:.2g})"
             )
