@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,32 @@ R0_UTTERANCES = [
     ("2277-149896-0018", "the letter was never read twice", 123, 57, 42),
     ("3536-8226-0004", "what a lovely morning", 107, 49, 163),
 ]
-WORDS = "a the of speech wave frame letter model never always digit seven nine paper river winter listen sound small open".split()
+WORDS = [
+    "a",
+    "the",
+    "of",
+    "speech",
+    "wave",
+    "frame",
+    "letter",
+    "model",
+    "never",
+    "always",
+    "digit",
+    "seven",
+    "nine",
+    "paper",
+    "river",
+    "winter",
+    "listen",
+    "sound",
+    "small",
+    "open",
+]
 
 
 def _required(text: str) -> int:
-    return len(text) + sum(a == b for a, b in zip(text, text[1:], strict=False))
+    return len(text) + sum(a == b for a, b in pairwise(text))
 
 
 def _parts() -> list[dict[str, Any]]:
@@ -102,9 +124,15 @@ def _store_arrays(run: directory.RunDirectory, index: int, text: str, frames: in
     probabilities = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities /= probabilities.sum(-1, keepdims=True)
     np.savez(
-        run.arrays_folder / f"{index}.npz", waveform=waveform, sample_rate=16_000, waveform_log_mel=mel, features=features,
-        probabilities=probabilities.astype(np.float32), tokens=tokens, labels=np.array([*ALPHABET, "<blank>"]),
-    )  # fmt: skip
+        run.arrays_folder / f"{index}.npz",
+        waveform=waveform,
+        sample_rate=16_000,
+        waveform_log_mel=mel,
+        features=features,
+        probabilities=probabilities.astype(np.float32),
+        tokens=tokens,
+        labels=np.array([*ALPHABET, "<blank>"]),
+    )
 
 
 def _utterance(log: Clock, index: int, case: tuple[str, str, int, int, int], random: np.random.Generator, failed: bool = False) -> None:
@@ -113,9 +141,21 @@ def _utterance(log: Clock, index: int, case: tuple[str, str, int, int, int], ran
     paths = math.lgamma(outputs + 2 * symbols - required + 1) - math.lgamma(2 * symbols + 1) - math.lgamma(outputs - required + 1)
     uniform = (outputs * math.log(29) - paths) / symbols
     log.append(
-        "utterance", index=index, id=name, reference=text, speaker=name.split("-")[0], seconds=frames * 0.02, input_frames=frames, bins=257,
-        output_frames=outputs, symbols=symbols, required_frames=required, uniform_loss=uniform, initial_loss=uniform * 1.03, threshold=0.001,
-    )  # fmt: skip
+        "utterance",
+        index=index,
+        id=name,
+        reference=text,
+        speaker=name.split("-")[0],
+        seconds=frames * 0.02,
+        input_frames=frames,
+        bins=257,
+        output_frames=outputs,
+        symbols=symbols,
+        required_frames=required,
+        uniform_loss=uniform,
+        initial_loss=uniform * 1.03,
+        threshold=0.001,
+    )
     floor = 0.01 if failed else 0.00095
     rate = math.log(uniform / floor) / updates**0.8
     loss = uniform
@@ -124,14 +164,28 @@ def _utterance(log: Clock, index: int, case: tuple[str, str, int, int, int], ran
         spike = 6.0 if update in (9, 10) and index % 3 == 1 else 1.0
         error = min(1.0, loss / 3.0)
         log.append(
-            "step", index=index, update=update, loss=loss * spike, gradient_norm=spike * 25 * (loss / uniform) ** 0.9 * math.exp(0.2 * random.standard_normal()),
-            frame_error=0.06 * error, cer=error if update % 5 == 0 else None, elapsed=update * 0.7,
-        )  # fmt: skip
+            "step",
+            index=index,
+            update=update,
+            loss=loss * spike,
+            gradient_norm=spike * 25 * (loss / uniform) ** 0.9 * math.exp(0.2 * random.standard_normal()),
+            frame_error=0.06 * error,
+            cer=error if update % 5 == 0 else None,
+            elapsed=update * 0.7,
+        )
     hypothesis = text[:-2] + "xx" if failed else text
     log.append(
-        "utterance_end", index=index, id=name, update=updates, loss=loss, stop_reason="budget" if failed else "threshold",
-        hypothesis=hypothesis, wer=0.25 if failed else 0.0, cer=0.1 if failed else 0.0, seconds=updates * 0.7,
-    )  # fmt: skip
+        "utterance_end",
+        index=index,
+        id=name,
+        update=updates,
+        loss=loss,
+        stop_reason="budget" if failed else "threshold",
+        hypothesis=hypothesis,
+        wer=0.25 if failed else 0.0,
+        cer=0.1 if failed else 0.0,
+        seconds=updates * 0.7,
+    )
 
 
 def build_check(root: Path, count: int = 3, model: str = "deepspeech2", finished: bool = True) -> Path:
@@ -176,12 +230,20 @@ def _items(count: int, random: np.random.Generator) -> list[dict[str, Any]]:
         word, character = word_errors(reference, hypothesis), character_errors(reference, hypothesis)
         items.append(
             {
-                "id": f"utt-{index:04d}", "speaker": f"speaker {index % 17:02d}", "duration": 0.35 * len(words) + float(random.random()),
-                "reference": reference, "hypothesis": hypothesis, "substitutions": word.substitutions, "insertions": word.insertions,
-                "deletions": word.deletions, "words": word.length, "character_errors": character.errors, "characters": character.length,
+                "id": f"utt-{index:04d}",
+                "speaker": f"speaker {index % 17:02d}",
+                "duration": 0.35 * len(words) + float(random.random()),
+                "reference": reference,
+                "hypothesis": hypothesis,
+                "substitutions": word.substitutions,
+                "insertions": word.insertions,
+                "deletions": word.deletions,
+                "words": word.length,
+                "character_errors": character.errors,
+                "characters": character.length,
                 "failed": False,
             }
-        )  # fmt: skip
+        )
     return items
 
 
@@ -191,7 +253,9 @@ def build_training(root: Path, judged: bool = True, updates: int = 1200) -> Path
     run = _new_run(root, "train", "conv_ctc")
     log = Clock(run)
     log.append("start", verb="train", task="recognition", model="conv_ctc", recipe={"seed": 0})
-    log.append("model", parameters=155_741, macs_per_second=2.1e7, frame_step=0.02, front_end={"name": "LogMel", "bins": 40}, parts=_small_parts())
+    log.append(
+        "model", parameters=155_741, macs_per_second=2.1e7, frame_step=0.02, front_end={"name": "LogMel", "bins": 40}, parts=_small_parts()
+    )
     for update in range(1, updates + 1):
         loss = 0.25 + 4.3 * math.exp(-update / 180) + 0.12 * random.random()
         if update in (150, 151, 640):
@@ -199,7 +263,17 @@ def build_training(root: Path, judged: bool = True, updates: int = 1200) -> Path
             continue
         rate = 2e-3 * min(1.0, update / 100) * 0.5 * (1 + math.cos(math.pi * update / updates))
         norm = 0.4 + 6 * math.exp(-update / 120) + 0.3 * random.random()
-        log.append("step", update=update, epoch=update / 100, loss=loss, gradient_norm=norm, lr=rate, items=16, audio_seconds=30.0, elapsed=update * 0.09)
+        log.append(
+            "step",
+            update=update,
+            epoch=update / 100,
+            loss=loss,
+            gradient_norm=norm,
+            lr=rate,
+            items=16,
+            audio_seconds=30.0,
+            elapsed=update * 0.09,
+        )
         if update % 100 == 0:
             wer = 0.08 + 0.9 * math.exp(-update / 250) + (0.01 if update > 1000 else 0.0)
             log.append("evaluation", update=update, split="validation", metrics={"wer": wer, "cer": wer / 3, "loss": loss}, seconds=2.0)
@@ -219,10 +293,14 @@ def build_training(root: Path, judged: bool = True, updates: int = 1200) -> Path
             run.write_summary(
                 split,
                 {
-                    "metrics": {"wer": wer, "cer": cer, "utterances": 300.0}, "intervals": {"wer": [wer - 0.01, wer + 0.012], "cer": [cer - 0.004, cer + 0.005]},
-                    "protocol": {"decoder": "greedy", "text": "lower case, NFC, single spaces"}, "checkpoint": "best", "update": 1000, "split": split,
+                    "metrics": {"wer": wer, "cer": cer, "utterances": 300.0},
+                    "intervals": {"wer": [wer - 0.01, wer + 0.012], "cer": [cer - 0.004, cer + 0.005]},
+                    "protocol": {"decoder": "greedy", "text": "lower case, NFC, single spaces"},
+                    "checkpoint": "best",
+                    "update": 1000,
+                    "split": split,
                 },
-            )  # fmt: skip
+            )
     log.write()
     return run.path
 

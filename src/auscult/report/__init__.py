@@ -4,5 +4,6 @@ Every number comes from the store: a report cannot say what no run has measured,
 """
 
 from auscult.report.draw import draw_check, draw_training
+from auscult.report.html import write_report
 
-__all__ = ["draw_check", "draw_training"]
+__all__ = ["draw_check", "draw_training", "write_report"]

@@ -80,21 +80,27 @@ def _draw_pipeline(axes: Axes, stages: list[tuple[str, str, str]]) -> None:
     width, gap = 0.205, 0.047
     for position, (name, shape, rate) in enumerate(stages):
         left = 0.018 + position * (width + gap)
-        box = FancyBboxPatch((left, 0.1), width, 0.8, boxstyle="round,pad=0,rounding_size=0.012", facecolor=PALE, edgecolor=COLOURS[position], linewidth=1.6)
+        box = FancyBboxPatch(
+            (left, 0.1), width, 0.8, boxstyle="round,pad=0,rounding_size=0.012", facecolor=PALE, edgecolor=COLOURS[position], linewidth=1.6
+        )
         axes.add_patch(box)
         middle = left + width / 2
         axes.text(middle, 0.70, name, ha="center", va="center", fontweight="bold", fontsize=9.5)
         axes.text(middle, 0.42, shape, ha="center", va="center", fontsize=9)
         axes.text(middle, 0.20, rate, ha="center", va="center", fontsize=8.5, color=OUTSIDE)
         if position:
-            axes.annotate("", (left, 0.5), (left - gap, 0.5), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 2, "shrinkB": 2})
+            axes.annotate(
+                "", (left, 0.5), (left - gap, 0.5), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.4, "shrinkA": 2, "shrinkB": 2}
+            )
 
 
 def _mark_infeasible(axes: Axes, margin: Floats) -> None:
     count = int((margin < 0).sum())
     axes.axvline(0.0, color=WARNING, linewidth=1.4)
     if count:
-        axes.text(0.03, 0.95, f"{count:,} cannot be spelled", transform=axes.transAxes, va="top", fontsize=8.5, color="#9a3c00", bbox=note_box())
+        axes.text(
+            0.03, 0.95, f"{count:,} cannot be spelled", transform=axes.transAxes, va="top", fontsize=8.5, color="#9a3c00", bbox=note_box()
+        )
 
 
 def _draw_reduction(axes: Axes, check: Check) -> list[Row]:
@@ -109,5 +115,13 @@ def _draw_reduction(axes: Axes, check: Check) -> list[Row]:
             axes.annotate(f"{x:.0f} → {y:.0f}", (x, y), (7, -3), textcoords="offset points", fontsize=8.5)
         axes.margins(x=0.35, y=0.25)
     ratio = before / after
-    axes.text(0.03, 0.95, f"T / T' {np.nanmin(ratio):.2f} to {np.nanmax(ratio):.2f}", transform=axes.transAxes, va="top", fontsize=8.5, bbox=note_box())
+    axes.text(
+        0.03,
+        0.95,
+        f"T / T' {np.nanmin(ratio):.2f} to {np.nanmax(ratio):.2f}",
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8.5,
+        bbox=note_box(),
+    )
     return [{"utterance": u.label, "input_frames": x, "output_frames": y} for u, x, y in zip(check.utterances, before, after, strict=True)]

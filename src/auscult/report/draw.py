@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from auscult.report import data_flow, error_breakdown, learning_curves, model_architecture, performance_dashboard, spectrogram_analysis, training_progress
+from auscult.report import (
+    data_flow,
+    error_breakdown,
+    learning_curves,
+    model_architecture,
+    performance_dashboard,
+    spectrogram_analysis,
+    training_progress,
+)
 from auscult.report.check_record import read_check
 from auscult.report.figure import house_style, save
 from auscult.report.train_record import read_training
@@ -17,7 +25,7 @@ CHECK_FIGURES = {
     "data_flow": data_flow.draw,
     "performance_dashboard": performance_dashboard.draw,
 }
-FORMATS = ("png", "svg", "pdf")
+FORMATS = ("png", "svg")
 
 
 def draw_check(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:

@@ -60,26 +60,38 @@ def _rate(name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     low = high = float("nan")
     if total and len(items) > 1:
         low, high = bootstrap_ratio(errors, words, replicates=REPLICATES)
-    return {"group": name, "utterances": len(items), "words": total, "errors": sum(errors), "wer": sum(errors) / total if total else float("nan"), "low": low, "high": high}
+    return {
+        "group": name,
+        "utterances": len(items),
+        "words": total,
+        "errors": sum(errors),
+        "wer": sum(errors) / total if total else float("nan"),
+        "low": low,
+        "high": high,
+    }
 
 
 def _whiskers(rows: Sequence[Mapping[str, Any]]) -> Floats:
     below = [row["wer"] - row["low"] if np.isfinite(row["low"]) else 0.0 for row in rows]
     above = [row["high"] - row["wer"] if np.isfinite(row["high"]) else 0.0 for row in rows]
-    return np.maximum(np.array([below, above]), 0.0)
+    return np.maximum(np.array([below, above], dtype=np.float64), 0.0)
 
 
 def _draw_speakers(axes: Axes, items: Sequence[Mapping[str, Any]]) -> list[Row]:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for item in items:
         groups.setdefault(str(item.get("speaker", "unknown")), []).append(item)
-    rows = sorted((_rate(name, group) for name, group in groups.items()), key=lambda row: (-np.nan_to_num(row["wer"], nan=-1.0), row["group"]))
+    rows = sorted(
+        (_rate(name, group) for name, group in groups.items()), key=lambda row: (-np.nan_to_num(row["wer"], nan=-1.0), row["group"])
+    )
     shown = rows[:MOST_SPEAKERS]
     rest = f", worst {len(shown)} of {len(rows)}" if len(shown) < len(rows) else ""
     axes.set_title(f"a  By speaker{rest} (words)")
     positions = np.arange(len(shown))
     rates = [row["wer"] for row in shown]
-    axes.barh(positions, rates, xerr=_whiskers(shown), color=COLOURS[0], alpha=0.85, height=0.7, error_kw={"elinewidth": 1.0, "ecolor": INK})
+    axes.barh(
+        positions, rates, xerr=_whiskers(shown), color=COLOURS[0], alpha=0.85, height=0.7, error_kw={"elinewidth": 1.0, "ecolor": INK}
+    )
     size = 8.5 if len(shown) <= 12 else 7
     axes.set_yticks(positions, [f"{shorten(row['group'], 16)} ({row['words']:,})" for row in shown], fontsize=size)
     axes.set_ylim(len(shown) - 0.4, -0.6)
@@ -99,7 +111,15 @@ def _draw_durations(axes: Axes, items: Sequence[Mapping[str, Any]]) -> list[Row]
         name = f"{edges[number]:.1f} to {edges[min(number + 1, len(edges) - 1)]:.1f}"
         rows.append(_rate(name, [item for item, at in zip(items, place, strict=True) if at == number]))
     positions = np.arange(len(rows))
-    axes.bar(positions, [row["wer"] for row in rows], yerr=_whiskers(rows), color=COLOURS[2], alpha=0.85, width=0.7, error_kw={"elinewidth": 1.0, "ecolor": INK})
+    axes.bar(
+        positions,
+        [row["wer"] for row in rows],
+        yerr=_whiskers(rows),
+        color=COLOURS[2],
+        alpha=0.85,
+        width=0.7,
+        error_kw={"elinewidth": 1.0, "ecolor": INK},
+    )
     axes.set_xticks(positions, [f"{row['group']}\n({row['words']:,})" for row in rows])
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set(xlabel="seconds, equally many utterances in each", ylabel="WER")

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from auscult.runs.files import replace_with, write_atomic
 
@@ -108,7 +109,7 @@ def new_figure(title: str, subtitle: str, height: float, tag: str | None = None)
     figure = Figure(figsize=(WIDTH, height), layout="constrained", facecolor="none")
     header = 0.62 / height
     engine = figure.get_layout_engine()
-    if engine is not None:
+    if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(rect=(0.006, 0.006, 0.988, 0.988 - header), w_pad=0.06, h_pad=0.07, hspace=0.02, wspace=0.02)
     top = 1.0 - 0.08 / height
     figure.text(0.012, top, title, ha="left", va="top", fontsize=14, fontweight="bold", color=OUTSIDE)
@@ -132,7 +133,7 @@ def not_available(axes: Axes, reason: str) -> None:
 
 
 def save(
-    figure: Figure, folder: Path, name: str, tables: Mapping[str, Sequence[Row]], formats: Sequence[str] = ("png", "svg", "pdf")
+    figure: Figure, folder: Path, name: str, tables: Mapping[str, Sequence[Row]], formats: Sequence[str] = ("png", "svg")
 ) -> list[Path]:
     """Write a figure in every format and the CSV behind each panel, each file whole or not at all.
 

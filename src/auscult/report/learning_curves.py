@@ -57,7 +57,15 @@ def _draw_steps(axes: Axes, training: Training, key: str, title: str, label: str
     if smooth:
         reach = max(1, len(values) // 60)
         middle = running_median(values, reach)
-        axes.plot(updates, values, color=COLOURS[5], linewidth=0.7, alpha=0.6, label="each update" if stride == 1 else f"every {stride}th update", rasterized=len(values) > 1000)
+        axes.plot(
+            updates,
+            values,
+            color=COLOURS[5],
+            linewidth=0.7,
+            alpha=0.6,
+            label="each update" if stride == 1 else f"every {stride}th update",
+            rasterized=len(values) > 1000,
+        )
         axes.plot(updates, middle, color=COLOURS[0], label=f"running median, ± {reach * stride} updates")
         if values.min() > 0:
             axes.set_yscale("log")
@@ -75,7 +83,16 @@ def _draw_steps(axes: Axes, training: Training, key: str, title: str, label: str
 def _mark_events(axes: Axes, training: Training) -> None:
     refused = [event["update"] for event in training.refused]
     if refused:
-        axes.plot(refused, np.full(len(refused), 0.03), "X", color=WARNING, markersize=7, transform=axes.get_xaxis_transform(), label=f"{len(refused)} refused", clip_on=False)
+        axes.plot(
+            refused,
+            np.full(len(refused), 0.03),
+            "X",
+            color=WARNING,
+            markersize=7,
+            transform=axes.get_xaxis_transform(),
+            label=f"{len(refused)} refused",
+            clip_on=False,
+        )
     for position, update in enumerate(training.resumed[:20]):
         axes.axvline(update, color=INK, linewidth=0.8, linestyle=(0, (2, 3)), label="resumed" if position == 0 else None)
 
@@ -98,8 +115,18 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
         at_best = values[updates == training.best_update]
         if at_best.size:
             axes.plot(training.best_update, at_best[0], "*", markersize=14, color=COLOURS[position], markeredgecolor=INK, zorder=5)
-            axes.annotate(f"{at_best[0]:.1%}", (training.best_update, at_best[0]), (0, 9), textcoords="offset points", ha="center", fontsize=8.5)
-        rows += [{"update": int(u), "metric": name, "value": v, "best_checkpoint": u == training.best_update} for u, v in zip(updates, values, strict=True)]
+            axes.annotate(
+                f"{at_best[0]:.1%}",
+                (training.best_update, at_best[0]),
+                (0, -17 if position else 9),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+            )
+        rows += [
+            {"update": int(u), "metric": name, "value": v, "best_checkpoint": u == training.best_update}
+            for u, v in zip(updates, values, strict=True)
+        ]
     if not drawn:
         not_available(axes, "not run: no validation in this run")
         return rows
@@ -108,5 +135,3 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
     _axis(axes, "error rate")
     axes.legend(loc="upper right", title="★ kept; chosen on this very curve" if np.isfinite(training.best_update) else None)
     return rows
-
-

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from auscult.report.check_record import Check
-from auscult.report.figure import COLOURS, FAINT, INK, OUTSIDE, PALE, SMOKE, Row, blank_panel, new_figure, not_available
+from auscult.report.figure import COLOURS, FAINT, OUTSIDE, PALE, SMOKE, Row, blank_panel, new_figure, not_available
 from auscult.report.panels import shorten
 
 MOST_BOXES = 20
@@ -62,20 +62,36 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     _draw_bars(figure.add_subplot(grid[0, 1]), boxes, total)
     specification = _specification(check, total)
     _draw_specification(figure.add_subplot(grid[1, 1]), specification)
-    rows = [{"module": b.name, "type": b.type, "modules": b.count, "parameters": b.parameters, "share": b.parameters / max(total, 1),
-             "output_shape": _shape(b.shape)} for b in boxes]  # fmt: skip
+    rows: list[Row] = [
+        {
+            "module": b.name,
+            "type": b.type,
+            "modules": b.count,
+            "parameters": b.parameters,
+            "share": b.parameters / max(total, 1),
+            "output_shape": _shape(b.shape),
+        }
+        for b in boxes
+    ]
     return figure, {"modules": rows, "specification": [{"what": key, "value": value} for key, value in specification]}
 
 
 def leaves(parts: Sequence[dict[str, Any]]) -> list[Box]:
-    """Return the modules without modules of their own, in running order where all that ran have one; idle ones without parameters are dropped."""
+    """Return the modules without children, in running order where the log has it; what neither ran nor has parameters is dropped."""
     names = [str(part["name"]) for part in parts]
     parents = {name.rpartition(".")[0] for name in names}
     boxes = [
-        Box(str(p["name"]), str(p["type"]), int(p["parameters"]), tuple(p["output_shape"]) if p.get("output_shape") else None, 1, p.get("order"))
+        Box(
+            str(p["name"]),
+            str(p["type"]),
+            int(p["parameters"]),
+            tuple(p["output_shape"]) if p.get("output_shape") else None,
+            1,
+            p.get("order"),
+        )
         for p in parts
         if p["name"] not in parents
-    ]  # fmt: skip
+    ]
     kept = [box for box in boxes if box.parameters or box.shape is not None]
     if kept and all(box.order is not None for box in kept):
         kept.sort(key=lambda box: box.order or 0)
@@ -93,8 +109,12 @@ def fold(boxes: list[Box], most: int = MOST_BOXES) -> list[Box]:
                 first = folded[-1].name.split(" … ")[0]
                 kinds = folded[-1].type if folded[-1].type == box.type else "several"
                 folded[-1] = replace(
-                    box, name=f"{first} … {box.name}", type=kinds, parameters=folded[-1].parameters + box.parameters, count=folded[-1].count + box.count
-                )  # fmt: skip
+                    box,
+                    name=f"{first} … {box.name}",
+                    type=kinds,
+                    parameters=folded[-1].parameters + box.parameters,
+                    count=folded[-1].count + box.count,
+                )
             else:
                 folded.append(box)
         boxes = folded
@@ -127,17 +147,30 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box], total: int) -> None:
         middle = 1.0 - (position + 0.65) * height
         body = height * (0.70 if ordered else 0.78)
         colour = colours[box.group]
-        axes.add_patch(FancyBboxPatch((0.025, middle - body / 2), 0.95, body, boxstyle="round,pad=0,rounding_size=0.008", facecolor=PALE, edgecolor=FAINT))
+        axes.add_patch(
+            FancyBboxPatch(
+                (0.025, middle - body / 2), 0.95, body, boxstyle="round,pad=0,rounding_size=0.008", facecolor=PALE, edgecolor=FAINT
+            )
+        )
         share = box.parameters / max(total, 1)
         axes.add_patch(FancyBboxPatch((0.025, middle - body / 2), 0.012, body, boxstyle="square,pad=0", facecolor=colour, edgecolor="none"))
-        axes.add_patch(FancyBboxPatch((0.79, middle - body / 2), 0.185 * share, body, boxstyle="square,pad=0", facecolor=colour, alpha=0.35, edgecolor="none"))
+        axes.add_patch(
+            FancyBboxPatch(
+                (0.79, middle - body / 2), 0.185 * share, body, boxstyle="square,pad=0", facecolor=colour, alpha=0.35, edgecolor="none"
+            )
+        )
         count = f" × {box.count}" if box.count > 1 else ""
         axes.text(0.05, middle, f"{shorten(box.type, 20)}{count}", va="center", fontsize=size, fontweight="bold")
         axes.text(0.335, middle, shorten(box.name, 22), va="center", fontsize=size, color=OUTSIDE)
         axes.text(0.775, middle, _shape(box.shape), va="center", ha="right", fontsize=size)
         axes.text(0.968, middle, _percent(share) if box.parameters else "–", va="center", ha="right", fontsize=size)
         if ordered and position:
-            axes.annotate("", (0.5, middle + body / 2), (0.5, middle + height - body / 2), arrowprops={"arrowstyle": "-|>", "color": OUTSIDE, "lw": 1.0, "shrinkA": 0, "shrinkB": 0})
+            axes.annotate(
+                "",
+                (0.5, middle + body / 2),
+                (0.5, middle + height - body / 2),
+                arrowprops={"arrowstyle": "-|>", "color": OUTSIDE, "lw": 1.0, "shrinkA": 0, "shrinkB": 0},
+            )
     axes.set_xlabel("class, name, output shape (as measured on a probe), share of the parameters")
 
 
@@ -148,7 +181,14 @@ def _draw_bars(axes: Axes, boxes: Sequence[Box], total: int) -> None:
     colours = _colours(boxes)
     axes.barh(positions, [box.parameters for box in shown], color=[colours[box.group] for box in shown], height=0.7)
     for position, box in zip(positions, shown, strict=True):
-        axes.annotate(f"{box.parameters:,}", (box.parameters, position), (4, 0), textcoords="offset points", va="center", fontsize=8 if len(shown) < 16 else 7)
+        axes.annotate(
+            f"{box.parameters:,}",
+            (box.parameters, position),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8 if len(shown) < 16 else 7,
+        )
     axes.set_yticks(positions, [shorten(box.name, 20) for box in shown], fontsize=8 if len(shown) < 16 else 7)
     axes.set_xscale("log")
     most = max((box.parameters for box in shown), default=1)

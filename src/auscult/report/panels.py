@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from auscult.report.figure import COLOURS, FAINT, INK, PALE, Row
 
@@ -95,7 +95,7 @@ def draw_distribution(axes: Axes, labels: Sequence[str], values: Floats, name: s
         return _draw_histogram(axes, values[known], name, digits)
     positions = np.arange(len(labels))
     shown = np.where(known, values, 0.0)
-    axes.barh(positions, shown, color=[line_style(position)["color"] for position in positions], height=0.62)
+    axes.barh(positions, shown, color=[line_style(position)["color"] for position in range(len(labels))], height=0.62)
     for position, value in zip(positions, values, strict=True):
         text = f"{value:,.{digits}f}" if np.isfinite(value) else "not known"
         axes.annotate(text, (max(value, 0.0) if np.isfinite(value) else 0.0, position), (4, 0), textcoords="offset points", va="center")
@@ -132,6 +132,13 @@ def _draw_histogram(axes: Axes, values: Floats, name: str, digits: int) -> list[
     return [{f"{name}_from": a, f"{name}_to": b, "utterances": int(n)} for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
 
 
+def log_scale(axes: Axes, which: Literal["x", "y"], *values: ArrayLike) -> None:
+    """Make an axis logarithmic, unless none of the values on it is finite and above 0: then there is nothing to scale by."""
+    known = np.concatenate([np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values])
+    if np.any(np.isfinite(known) & (known > 0)):
+        axes.set(**{f"{which}scale": "log"})
+
+
 def note_box() -> dict[str, Any]:
     """Return the box behind a remark inside a panel."""
     return {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": FAINT, "alpha": 0.9, "linewidth": 0.8}
@@ -154,9 +161,16 @@ def draw_table(axes: Axes, header: Sequence[str], rows: Sequence[Sequence[str]],
         for column, cell in enumerate(cells):
             left = column == 0
             axes.text(
-                edges[0] if left else edges[column + 1], middle, cell, ha="left" if left else "right", va="center", fontsize=size,
-                fontweight="bold" if line == 0 else "normal", color=INK, clip_on=True,
-            )  # fmt: skip
+                edges[0] if left else edges[column + 1],
+                middle,
+                cell,
+                ha="left" if left else "right",
+                va="center",
+                fontsize=size,
+                fontweight="bold" if line == 0 else "normal",
+                color=INK,
+                clip_on=True,
+            )
     axes.axhline(top - height, color=INK, linewidth=0.9)
 
 

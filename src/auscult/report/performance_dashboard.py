@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from auscult.report.check_record import Check, Overfit
 from auscult.report.figure import COLOURS, GOOD, INK, OUTSIDE, SMOKE, WARNING, Row, blank_panel, new_figure, not_available
-from auscult.report.panels import CROWD, draw_distribution, draw_table, line_style, shorten
+from auscult.report.panels import CROWD, draw_distribution, draw_table, line_style, log_scale, shorten
 
 Floats = NDArray[np.float64]
 _HEADER = ("utterance", "T → T'", "L", "uniform", "initial", "last loss", "updates", "stopped by", "WER", "CER")
@@ -58,7 +58,11 @@ def summary(check: Check) -> list[tuple[str, str]]:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in check.stop_reasons().items())
     exact = int(sum(utterance.result("cer") == 0 for utterance in check.utterances))
     independence = check.independence
-    leak = "not run" if not independence else f"{'passed' if independence.get('passed') else 'FAILED'} (largest leak {float(independence['max_leak']):.3g})"
+    leak = (
+        "not run"
+        if not independence
+        else f"{'passed' if independence.get('passed') else 'FAILED'} (largest leak {float(independence['max_leak']):.3g})"
+    )
     verdict = str(check.end.get("verdict", f"not finished ({check.state})"))
     return [
         ("verdict of the check", "; ".join([verdict, *map(str, check.end.get("reasons", []))])),
@@ -96,12 +100,21 @@ def _draw_metrics(axes: Axes, check: Check) -> None:
         axes.set_title("a  Per utterance (loss in nats per symbol; error rates on the learned utterance itself)")
         draw_table(axes, _HEADER, [_cells(utterance) for utterance in check.utterances], _WIDTHS, size=9)
         return
-    axes.set_title(f"a  Quantiles over {len(check.utterances):,} utterances (loss in nats per symbol; error rates on the learned utterance itself)")
+    axes.set_title(
+        f"a  Quantiles over {len(check.utterances):,} utterances (loss in nats per symbol; error rates on the learned utterance itself)"
+    )
     columns = {
-        "input frames": check.column("input_frames"), "output frames": check.column("output_frames"), "symbols": check.column("symbols"),
-        "uniform loss": check.column("uniform_loss"), "initial loss": check.column("initial_loss"), "last loss": check.results("loss"),
-        "updates": check.results("update"), "seconds": check.results("seconds"), "WER": check.results("wer"), "CER": check.results("cer"),
-    }  # fmt: skip
+        "input frames": check.column("input_frames"),
+        "output frames": check.column("output_frames"),
+        "symbols": check.column("symbols"),
+        "uniform loss": check.column("uniform_loss"),
+        "initial loss": check.column("initial_loss"),
+        "last loss": check.results("loss"),
+        "updates": check.results("update"),
+        "seconds": check.results("seconds"),
+        "WER": check.results("wer"),
+        "CER": check.results("cer"),
+    }
     rows = []
     for name, values in columns.items():
         known = values[np.isfinite(values)]
@@ -113,8 +126,10 @@ def _draw_metrics(axes: Axes, check: Check) -> None:
 def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
     axes.set_title("b  Loss, from initial to last")
     initial, last, threshold = check.column("initial_loss"), check.results("loss"), check.column("threshold")
-    rows: list[Row] = [{"utterance": u.label, "initial_loss": a, "last_loss": b, "threshold": c, "stop_reason": u.stop_reason, "reached": u.reached}
-                       for u, a, b, c in zip(check.utterances, initial, last, threshold, strict=True)]  # fmt: skip
+    rows: list[Row] = [
+        {"utterance": u.label, "initial_loss": a, "last_loss": b, "threshold": c, "stop_reason": u.stop_reason, "reached": u.reached}
+        for u, a, b, c in zip(check.utterances, initial, last, threshold, strict=True)
+    ]
     if len(check.utterances) > CROWD:
         axes.set_title("b  Last loss")
         known = last[np.isfinite(last) & (last > 0)]
@@ -131,7 +146,7 @@ def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
             axes.annotate(f"{last[position]:.6f}", (last[position], position), (0, 8), textcoords="offset points", ha="left", fontsize=8.5)
     for value in sorted(set(threshold[np.isfinite(threshold)])):
         axes.axvline(value, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
-    axes.set_xscale("log")
+    log_scale(axes, "x", initial, last, threshold)
     _number_rows(axes, check)
     axes.set_xlabel("loss per symbol (|: initial, ●: below threshold, ✕: not)")
     return rows
@@ -144,23 +159,36 @@ def _draw_gradient(axes: Axes, check: Check) -> list[Row]:
         norms = utterance.steps["gradient_norm"]
         known = norms[np.isfinite(norms)]
         values = (known[0], known.max(), np.median(known), known[-1]) if known.size else (np.nan,) * 4
-        rows.append({"utterance": utterance.label, **dict(zip(("first", "largest", "median", "last"), values, strict=True)), "not_finite": int((~np.isfinite(norms)).sum())})
+        rows.append(
+            {
+                "utterance": utterance.label,
+                **dict(zip(("first", "largest", "median", "last"), values, strict=True)),
+                "not_finite": int((~np.isfinite(norms)).sum()),
+            }
+        )
     if not any(np.isfinite(row["last"]) for row in rows):
         not_available(axes, "no gradient norm in the log")
         return rows
     if len(rows) > CROWD:
         for key, colour in (("first", COLOURS[0]), ("largest", COLOURS[1]), ("last", COLOURS[2])):
-            values = np.log10([max(row[key], 1e-30) for row in rows if np.isfinite(row[key])])
-            counts, edges = np.histogram(values, 30)
-            axes.stairs(counts, edges, fill=True, alpha=0.45, color=colour, label=f"{key}: median {10 ** np.median(values):.3g}")
+            logs = np.log10([max(row[key], 1e-30) for row in rows if np.isfinite(row[key])])
+            counts, edges = np.histogram(logs, 30)
+            axes.stairs(counts, edges, fill=True, alpha=0.45, color=colour, label=f"{key}: median {10 ** np.median(logs):.3g}")
         axes.legend(loc="upper center")
         axes.set(xlabel="log10 of the L2 norm", ylabel="utterances")
         axes.set_ylim(0, axes.get_ylim()[1] * 1.45)
         return rows
     for key, marker in (("first", "|"), ("largest", "^"), ("last", "o")):
         for position, row in enumerate(rows):
-            axes.plot(row[key], position, marker, color=line_style(position)["color"], markersize=11 if marker == "|" else 7, markeredgewidth=2 if marker == "|" else 0)
-    axes.set_xscale("log")
+            axes.plot(
+                row[key],
+                position,
+                marker,
+                color=line_style(position)["color"],
+                markersize=11 if marker == "|" else 7,
+                markeredgewidth=2 if marker == "|" else 0,
+            )
+    log_scale(axes, "x", [row["largest"] for row in rows])
     _number_rows(axes, check)
     axes.set_xlabel("L2 norm (|: first, ▲: largest, ●: last)")
     return rows
@@ -170,7 +198,10 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
     axes.set_title("d  Updates per second")
     rates = np.array([utterance.updates_per_second for utterance in check.utterances])
     draw_distribution(axes, [utterance.label for utterance in check.utterances], rates, "updates per second", "", 2)
-    return [{"utterance": u.label, "updates_per_second": rate, "seconds": u.result("seconds")} for u, rate in zip(check.utterances, rates, strict=True)]
+    return [
+        {"utterance": u.label, "updates_per_second": rate, "seconds": u.result("seconds")}
+        for u, rate in zip(check.utterances, rates, strict=True)
+    ]
 
 
 def _number_rows(axes: Axes, check: Check) -> None:
@@ -187,5 +218,3 @@ def _draw_summary(axes: Axes, facts: list[tuple[str, str]]) -> None:
         middle = 1.0 - (position + 0.7) / (len(facts) + 0.4)
         axes.text(0.012, middle, key, va="center", fontsize=9, color=OUTSIDE)
         axes.text(0.19, middle, shorten(value, 118), va="center", fontsize=9)
-
-

@@ -78,9 +78,13 @@ def _draw_column(
     panels[-1].set_xlabel("seconds")
     for frame, moment in enumerate(times):
         row = {"utterance": utterance.id, "seconds": float(moment)}
-        tables["probabilities"] += [{**row, "symbol": labels[symbol], "probability": float(probabilities[frame, symbol])} for symbol in order]
+        tables["probabilities"] += [
+            {**row, "symbol": labels[symbol], "probability": float(probabilities[frame, symbol])} for symbol in order
+        ]
     for token, frame, value in zip(tokens, frames, certainty, strict=False):  # frames are empty where none can spell the target
-        tables["targets"].append({"utterance": utterance.id, "symbol": labels[token], "seconds": float(times[frame]), "probability": float(value)})
+        tables["targets"].append(
+            {"utterance": utterance.id, "symbol": labels[token], "seconds": float(times[frame]), "probability": float(value)}
+        )
 
 
 def output_times(input_frames: int, output_frames: int, input_step: float, output_step: float) -> Floats:
@@ -94,8 +98,7 @@ def output_times(input_frames: int, output_frames: int, input_step: float, outpu
     if not output_step > 0:
         output_step = input_step * input_frames / max(output_frames, 1)
     offset = ((input_frames - 1) * input_step - (output_frames - 1) * output_step) / 2.0
-    times: Floats = offset + np.arange(output_frames) * output_step
-    return times
+    return np.asarray(offset + np.arange(output_frames) * output_step, dtype=np.float64)
 
 
 def _input_step(check: Check, seconds: float, frames: int) -> float:
@@ -107,8 +110,16 @@ def _draw_image(axes: Axes, values: NDArray[Any], seconds: float, label: str) ->
     """Show (frames, bins) with time to the right; colours end at the 1st and 99th percentile."""
     half = seconds / max(len(values) - 1, 1) / 2.0
     low, high = np.nanquantile(values, [0.01, 0.995])
-    axes.imshow(values.T, origin="lower", aspect="auto", extent=(-half, seconds + half, 0, values.shape[1]), cmap=SEQUENTIAL,
-                vmin=low, vmax=high if high > low else low + 1.0, interpolation="nearest")  # fmt: skip
+    axes.imshow(
+        values.T,
+        origin="lower",
+        aspect="auto",
+        extent=(-half, seconds + half, 0, values.shape[1]),
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high if high > low else low + 1.0,
+        interpolation="nearest",
+    )
     axes.set_ylabel(label)
     axes.grid(False)
 
@@ -119,8 +130,16 @@ def _draw_probabilities(axes: Axes, probabilities: Floats, times: Floats, labels
     blank = len(labels) - 1
     order = [*sorted(wanted - {blank}, key=lambda symbol: labels[symbol], reverse=True), blank]
     half = (times[1] - times[0]) / 2.0 if len(times) > 1 else 0.02
-    axes.imshow(probabilities[:, order].T, origin="lower", aspect="auto", extent=(times[0] - half, times[-1] + half, -0.5, len(order) - 0.5),
-                cmap="Blues", vmin=0.0, vmax=1.0, interpolation="nearest")  # fmt: skip
+    axes.imshow(
+        probabilities[:, order].T,
+        origin="lower",
+        aspect="auto",
+        extent=(times[0] - half, times[-1] + half, -0.5, len(order) - 0.5),
+        cmap="Blues",
+        vmin=0.0,
+        vmax=1.0,
+        interpolation="nearest",
+    )
     names = [{" ": "␣", "<blank>": "blank"}.get(labels[symbol], labels[symbol]) for symbol in order]
     axes.set_yticks(range(len(order)), names, fontsize=8 if len(order) <= 18 else 6.5)
     axes.set_ylabel("symbol")
@@ -132,7 +151,13 @@ def _draw_targets(
     axes: Axes, utterance: Overfit, blank: Floats, times: Floats, symbols: list[str], frames: NDArray[np.int64], certainty: Floats
 ) -> None:
     axes.fill_between(times, blank, color=FAINT, alpha=0.6, linewidth=0, step="mid")
-    axes.vlines(times[frames], 0.0, certainty, color=np.where(certainty > 0.5, GOOD, COLOURS[1]).tolist(), linewidth=1.4 if len(frames) < 60 else 0.6)
+    axes.vlines(
+        times[frames],
+        0.0,
+        certainty,
+        color=np.where(certainty > 0.5, GOOD, COLOURS[1]).tolist(),
+        linewidth=1.4 if len(frames) < 60 else 0.6,
+    )
     _label_targets(axes, times[frames], symbols)
     rate = utterance.number_of("symbols") / utterance.number_of("seconds")
     repeats = utterance.number_of("required_frames") - utterance.number_of("symbols")
@@ -142,12 +167,12 @@ def _draw_targets(
 
 
 def _label_targets(axes: Axes, moments: Floats, symbols: list[str]) -> None:
-    """Write symbols on two levels above their stems; words, upright, where the symbols are too many."""
+    """Write symbols above their stems; words, upright, where the symbols are too many."""
     if len(symbols) <= LETTERS:
-        axes.set_ylim(-0.36, 1.42)
-        for place, (symbol, moment) in enumerate(zip(symbols, moments, strict=False)):
+        axes.set_ylim(-0.36, 1.3)
+        for symbol, moment in zip(symbols, moments, strict=False):
             label = "␣" if symbol == " " else symbol
-            axes.text(moment, 1.04 + 0.17 * (place % 2), label, ha="center", va="bottom", fontsize=8.5, color=INK)
+            axes.text(moment, 1.06, label, ha="center", va="bottom", fontsize=8.5 if len(symbols) <= 24 else 7.5, color=INK)
         return
     axes.set_ylim(-0.45, 2.05)
     place = 0

@@ -97,11 +97,18 @@ def read_training(path: Path) -> Training:
     steps = {event["update"]: event for event in by_kind.get("step", [])}
     evaluations = {event["update"]: event for event in by_kind.get("evaluation", []) if event.get("split", "validation") == "validation"}
     return Training(
-        run, start, by_kind.get("model", [{}])[-1], series([steps[update] for update in sorted(steps)], SERIES),
-        tuple(evaluations[update] for update in sorted(evaluations)), tuple(by_kind.get("refused", [])), tuple(by_kind.get("checkpoint", [])),
-        tuple(int(event["update"]) for event in by_kind.get("resumed", [])), tuple(str(event["text"]) for event in by_kind.get("note", [])),
-        by_kind.get("end", [{}])[-1], read_judged(run),
-    )  # fmt: skip
+        run,
+        start,
+        by_kind.get("model", [{}])[-1],
+        series([steps[update] for update in sorted(steps)], SERIES),
+        tuple(evaluations[update] for update in sorted(evaluations)),
+        tuple(by_kind.get("refused", [])),
+        tuple(by_kind.get("checkpoint", [])),
+        tuple(int(event["update"]) for event in by_kind.get("resumed", [])),
+        tuple(str(event["text"]) for event in by_kind.get("note", [])),
+        by_kind.get("end", [{}])[-1],
+        read_judged(run),
+    )
 
 
 def read_judged(run: RunDirectory) -> tuple[Judged, ...]:

@@ -7,6 +7,7 @@ very update that ended the utterance, with its own loss and reason, and R0's num
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from auscult.report.check_record import Check, Overfit
 from auscult.report.figure import INK, SMOKE, WARNING, Row, new_figure, not_available
-from auscult.report.panels import CROWD, Line, draw_distribution, draw_lines, line_style, note_box, rank_correlation
+from auscult.report.panels import CROWD, Line, draw_distribution, draw_lines, line_style, log_scale, note_box, rank_correlation
 
 Floats = NDArray[np.float64]
 
@@ -52,11 +53,20 @@ def _draw_loss(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
     lines = _lines(utterances, "loss")
     positive = [Line(line.label, line.x, np.where(line.y > 0, line.y, np.nan)) for line in lines]
     rows = draw_lines(axes, positive, "loss")
-    axes.set_yscale("log")
-    for threshold in sorted({utterance.number_of("threshold") for utterance in utterances}):
+    log_scale(axes, "y", *(line.y for line in positive), *(utterance.number_of("threshold") for utterance in utterances))
+    thresholds = {utterance.number_of("threshold") for utterance in utterances}
+    for threshold in sorted(value for value in thresholds if value > 0):
         axes.axhline(threshold, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
-        axes.annotate(f"threshold {threshold:g}", (0.01, threshold), (0, -3), xycoords=("axes fraction", "data"),
-                      textcoords="offset points", va="top", fontsize=8.5, color="#9a3c00")  # fmt: skip
+        axes.annotate(
+            f"threshold {threshold:g}",
+            (0.01, threshold),
+            (0, -3),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            va="top",
+            fontsize=8.5,
+            color="#9a3c00",
+        )
     axes.margins(y=0.12)
     for position, utterance in enumerate(utterances if len(utterances) <= CROWD else []):
         colour = line_style(position)["color"]
@@ -64,8 +74,14 @@ def _draw_loss(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
         if utterance.end:
             marker = "o" if utterance.reached else "X"
             axes.plot(utterance.result("update"), utterance.result("loss"), marker=marker, markersize=7, color=colour, markeredgecolor=INK)
-            axes.annotate(f"{utterance.result('update'):.0f}", (utterance.result("update"), utterance.result("loss")), (0, 8),
-                          textcoords="offset points", ha="center", fontsize=8.5)  # fmt: skip
+            axes.annotate(
+                f"{utterance.result('update'):.0f}",
+                (utterance.result("update"), utterance.result("loss")),
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8.5,
+            )
     axes.set_ylabel("CTC loss per symbol (nats)")
     axes.set_xlabel("update   (bar at 0: uniform outputs; ●: threshold reached; ✕: not reached)" if len(utterances) <= CROWD else "update")
     axes.legend(handlelength=2.6, loc="upper right", title=None)
@@ -86,10 +102,14 @@ def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
         outside, total, lost = outside + int(left.sum()), total + int(kept.sum()), lost + int((~kept).sum())
         if not crowd:
             axes.fill_between(updates[kept], low, high, color=line_style(position)["color"], alpha=0.18, linewidth=0)
-            axes.plot(updates[kept][left], norms[kept][left], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.9)
-            bands += [{"utterance": utterance.label, "update": int(u), "gradient_norm": n, "low": a, "high": b, "outside": bool(o)}
-                      for u, n, a, b, o in zip(updates[kept], norms[kept], low, high, left, strict=True)]  # fmt: skip
-    axes.set_yscale("log")
+            axes.plot(
+                updates[kept][left], norms[kept][left], "o", markersize=7, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=0.9
+            )
+            bands += [
+                {"utterance": utterance.label, "update": int(u), "gradient_norm": n, "low": a, "high": b, "outside": bool(o)}
+                for u, n, a, b, o in zip(updates[kept], norms[kept], low, high, left, strict=True)
+            ]
+    log_scale(axes, "y", *(utterance.steps["gradient_norm"] for utterance in utterances))
     axes.set_ylabel("L2 norm of the gradient")
     remark = f"{outside:,} of {total:,} updates outside{'' if crowd else ' (circled)'}" + (f"\n{lost:,} not finite or 0" if lost else "")
     axes.text(0.98, 0.95, remark, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, bbox=note_box())
@@ -141,10 +161,14 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
     within = [rank_correlation(utterance.steps["loss"], utterance.steps["gradient_norm"]) for utterance in utterances]
     text = f"Spearman r = {rank_correlation(loss[kept], norm[kept]):.2f} over {kept.sum():,} updates"
     if len(utterances) > CROWD:
-        cells = axes.hexbin(loss[kept], norm[kept], xscale="log", yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True)
+        cells = axes.hexbin(
+            loss[kept], norm[kept], xscale="log", yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True
+        )
         axes.figure.colorbar(cells, ax=axes, label="updates", pad=0.01)
         text += f"\nwithin an utterance: median {np.nanmedian(within):.2f}" if np.isfinite(within).any() else ""
-        rows: list[Row] = [{"utterance": u.label, "spearman_r": r, "updates": len(u.steps["loss"])} for u, r in zip(utterances, within, strict=True)]
+        rows: list[Row] = [
+            {"utterance": u.label, "spearman_r": r, "updates": len(u.steps["loss"])} for u, r in zip(utterances, within, strict=True)
+        ]
     else:
         for position in range(len(utterances)):
             chosen = kept & (names == position)
@@ -152,7 +176,15 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
         axes.set(xscale="log", yscale="log")
         text += "".join(f"\nutterance {u.number}: {r:.2f}" for u, r in zip(utterances[:6], within, strict=False))
         rows = [{"utterance": utterances[int(n)].label, "loss": x, "gradient_norm": y} for n, x, y in zip(names, loss, norm, strict=True)]
-    axes.text(0.03, 0.95, text + "\n(consecutive updates depend on one another)", transform=axes.transAxes, va="top", fontsize=8.5, bbox=note_box())
+    axes.text(
+        0.03,
+        0.95,
+        text + "\n(consecutive updates depend on one another)",
+        transform=axes.transAxes,
+        va="top",
+        fontsize=8.5,
+        bbox=note_box(),
+    )
     return rows
 
 
@@ -161,31 +193,47 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
     utterances = check.utterances
     updates = check.results("update")
     rows: list[Row] = [
-        {"utterance": u.label, "updates": u.result("update"), "seconds": u.result("seconds"), "updates_per_second": u.updates_per_second, "stop_reason": u.stop_reason}
+        {
+            "utterance": u.label,
+            "updates": u.result("update"),
+            "seconds": u.result("seconds"),
+            "updates_per_second": u.updates_per_second,
+            "stop_reason": u.stop_reason,
+        }
         for u in utterances
-    ]  # fmt: skip
+    ]
     if len(utterances) > CROWD:
         draw_distribution(axes, [u.label for u in utterances], updates, "updates")
         rates = np.array([u.updates_per_second for u in utterances])
         if np.isfinite(rates).any():
             axes.set_xlabel(f"updates   (median {np.nanmedian(rates):.2f} updates/s; {np.nansum(check.results('seconds')):,.0f} s in all)")
         return rows
-    positions = np.arange(len(utterances))
-    axes.barh(positions, np.nan_to_num(updates), height=0.4, color=[line_style(position)["color"] for position in positions])
-    for position, utterance in enumerate(utterances):
-        text = f"{updates[position]:.0f} updates, {utterance.result('seconds'):.0f} s, {utterance.updates_per_second:.2f}/s, {utterance.stop_reason}"
-        axes.annotate(text if utterance.end else "not finished", (0, position - 0.2), (5, 2), textcoords="offset points", va="bottom", fontsize=8.5)
+    _draw_bars(axes, utterances, updates)
     if check.start.get("model") == "deepspeech2" and len(utterances) == len(R0_UPDATES):
-        axes.plot(R0_UPDATES, positions, linestyle="none", marker="D", markersize=7, markerfacecolor="white", markeredgecolor=INK, zorder=5,
-                  label="R0 log: 80, 77, 55 on its own utterances,\nstopped at losses of 0.0012 to 0.0013")  # fmt: skip
+        label = "R0 log: 80, 77, 55 on its own utterances,\nstopped at losses of 0.0012 to 0.0013"
+        style: dict[str, Any] = {
+            "linestyle": "none",
+            "marker": "D",
+            "markersize": 7,
+            "markerfacecolor": "white",
+            "markeredgecolor": INK,
+            "zorder": 5,
+        }
+        axes.plot(R0_UPDATES, range(len(R0_UPDATES)), label=label, **style)
         axes.set_ylim(len(utterances) + 0.1, -0.7)
         axes.legend(loc="lower right")
-    else:
-        axes.set_ylim(len(utterances) - 0.5, -0.7)
-    axes.set_yticks(positions, [str(utterance.number) for utterance in utterances])
-    axes.set(xlabel="updates", ylabel="utterance")
-    axes.grid(axis="y", visible=False)
-    axes.set_xlim(0, max(100.0, float(np.nan_to_num(updates).max()) * 1.12))
     return rows
 
 
+def _draw_bars(axes: Axes, utterances: Sequence[Overfit], updates: Floats) -> None:
+    colours = [line_style(position)["color"] for position in range(len(utterances))]
+    axes.barh(range(len(utterances)), np.nan_to_num(updates), height=0.4, color=colours)
+    for position, utterance in enumerate(utterances):
+        rate = f"{utterance.result('seconds'):.0f} s, {utterance.updates_per_second:.2f}/s"
+        text = f"{updates[position]:.0f} updates, {rate}, {utterance.stop_reason}" if utterance.end else "not finished"
+        axes.annotate(text, (0, position - 0.2), (5, 2), textcoords="offset points", va="bottom", fontsize=8.5)
+    axes.set_ylim(len(utterances) - 0.5, -0.7)
+    axes.set_yticks(range(len(utterances)), [str(utterance.number) for utterance in utterances])
+    axes.set(xlabel="updates", ylabel="utterance")
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, max(100.0, float(np.nan_to_num(updates).max()) * 1.12))

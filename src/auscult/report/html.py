@@ -1,0 +1,58 @@
+"""One self-contained page per run: `report.html`, from the store alone.
+
+Why HTML and not a notebook or a dashboard: it opens by a double click on any machine, prints, and can be attached to a mail or an
+issue without anything else. Rejected: a page that fetches its pictures (breaks when moved), scripts (nothing here needs any).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from auscult.errors import UserError
+from auscult.report import check_page, training_page
+from auscult.report.check_record import read_check
+from auscult.report.draw import CHECK_FIGURES, draw_check, draw_training
+from auscult.report.html_parts import page
+from auscult.report.train_record import read_judged, read_training
+from auscult.runs.directory import RunDirectory
+from auscult.runs.files import write_atomic
+
+
+def write_report(run_path: Path) -> Path:
+    """Write `report.html` into a run directory, drawing its figures first where they are missing or older than what they show.
+
+    Args:
+        run_path: a run directory of `auscult check` or `auscult train`, in any state.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: the path is no run, its log holds no check and no training, or the page cannot be written.
+    """
+    run = RunDirectory.open(run_path)
+    verb = next((event.get("verb") for event in reversed(run.events.read()) if event["event"] == "start"), None)
+    if verb == "check":
+        if _stale(run.path, CHECK_FIGURES, [run.events.path]):
+            draw_check(run.path)
+        pieces = check_page.body(read_check(run.path))
+    elif verb == "train":
+        splits = [judged.split for judged in read_judged(run)]
+        sources = [run.events.path, *(run.path / "items" / f"{split}.jsonl" for split in splits)]
+        if _stale(run.path, ["learning_curves", *(f"errors_{split}" for split in splits)], sources):
+            draw_training(run.path)
+        pieces = training_page.body(read_training(run.path))
+    else:
+        raise UserError(
+            f"{run.path}: has nothing to report yet, its log has no check and no training; start it with `auscult train` or `auscult check`"
+        )
+    path = run.path / "report.html"
+    write_atomic(path, page(run.path.name, pieces))
+    return path
+
+
+def _stale(run: Path, figures: Iterable[str], sources: Iterable[Path]) -> bool:
+    newest = max(source.stat().st_mtime_ns for source in sources)
+    pictures = [run / "figures" / f"{name}.png" for name in figures]
+    return any(not picture.exists() or picture.stat().st_mtime_ns < newest for picture in pictures)
