@@ -1,7 +1,8 @@
 """Checkpoints: everything a run needs to continue exactly, in a file that is either whole or absent.
 
-`torch.load(weights_only=True)` reads them, so a checkpoint cannot run code. The digest of the weights is stored and compared,
-because a flipped byte inside a tensor is otherwise loaded without a word.
+`torch.load(weights_only=True)` reads them, so a checkpoint cannot run code. A digest of the whole content is stored and
+compared, because torch loads a flipped byte inside a tensor without a word, and one in the optimiser's moments would only
+show as a run that does not repeat.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import pickle
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +22,37 @@ from auscult.errors import UserError
 from auscult.runs.files import replace_with
 from auscult.specification import Specification
 
-FORMAT = 1
+FORMAT = 2
+UNREADABLE = (
+    RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile
+)  # fmt: skip
+"""What `torch.load` raises on files that are no checkpoints."""
+REPAIR = "restore a copy of it, or delete it to train from the start"
 
 
-def weights_digest(state: dict[str, Tensor]) -> str:
-    """Return a hash over names, shapes, dtypes and bytes of a state dict, in name order."""
+def content_digest(value: Any) -> str:
+    """Return a hash of nested dicts (in key order), lists, tensors and plain values."""
     digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(state):
-        value = state[name].detach().cpu().contiguous()
-        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data if value.numel() else b"")
+    _feed(digest.update, value)
     return digest.hexdigest()
+
+
+def _feed(update: Callable[[bytes | memoryview], None], value: Any) -> None:
+    if isinstance(value, Tensor):
+        held = value.detach().cpu().contiguous()
+        update(f"tensor {tuple(held.shape)} {held.dtype}".encode())
+        update(held.reshape(-1).view(torch.uint8).numpy().data if held.numel() else b"")
+    elif isinstance(value, dict):
+        update(f"dict {len(value)}".encode())
+        for key in sorted(value, key=repr):
+            update(repr(key).encode())
+            _feed(update, value[key])
+    elif isinstance(value, list | tuple):
+        update(f"list {len(value)}".encode())
+        for one in value:
+            _feed(update, one)
+    else:
+        update(f"{type(value).__name__} {value!r}".encode())
 
 
 def save_checkpoint(path: Path, model: dict[str, Tensor], specification: Specification, **parts: Any) -> None:
@@ -42,14 +64,9 @@ def save_checkpoint(path: Path, model: dict[str, Tensor], specification: Specifi
         specification: what the model is for; compared when the checkpoint is loaded.
         parts: further plain state ("optimizer", "training", ...).
     """
-    payload = {
-        "format": FORMAT,
-        "digest": weights_digest(model),
-        "specification": specification.to_dict(),
-        "model": {name: value.detach().cpu() for name, value in model.items()},
-        **parts,
-    }
-    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu() for name, value in model.items()}
+    content = {"specification": specification.to_dict(), "model": weights, **parts}
+    payload = {"format": FORMAT, "digest": content_digest(content), **content}
     replace_with(path, lambda file: torch.save(payload, file))
 
 
@@ -65,14 +82,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             payload: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        digest = weights_digest(payload["model"])
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, AttributeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        found, stored = payload.pop("format"), payload.pop("digest")
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable checkpoint ({reason}); delete it to continue from another, or restore a copy") from error
-    if digest != payload.get("digest"):
-        raise UserError(f"{path}: the weights do not match their stored digest, so the file is damaged; restore a copy or delete it")
-    if payload.get("format") != FORMAT:
-        raise UserError(f"{path}: checkpoint format {payload.get('format')}, expected {FORMAT}; use the auscult version that wrote it")
+        raise UserError(f"{path}: not a readable checkpoint ({reason}); {REPAIR}") from error
+    if found != FORMAT:
+        raise UserError(f"{path}: checkpoint format {found}, expected {FORMAT}; use the auscult version that wrote it, or train again")
+    if content_digest(payload) != stored:
+        raise UserError(f"{path}: the content does not match its stored digest, so the file is damaged; {REPAIR}")
     return payload
 
 
@@ -89,7 +106,9 @@ def load_weights(model: nn.Module, payload: dict[str, Any], specification: Speci
             f"({_short(specification.labels)}); use a checkpoint trained with the same alphabet"
         )
     if saved != specification:
-        raise UserError(f"{path}: made for {saved.task} at {saved.sample_rate} Hz, this run is {specification.task} at {specification.sample_rate} Hz")
+        raise UserError(
+            f"{path}: made for {saved.task} at {saved.sample_rate} Hz, this run is {specification.task} at {specification.sample_rate} Hz"
+        )
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in payload["model"].items()}
     if expected != found:

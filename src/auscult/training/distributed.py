@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as distributed
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class World:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         distributed.all_reduce(flat)
-        for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        for tensor, part in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def any(self, flag: bool, device: torch.device) -> bool:
@@ -52,14 +52,12 @@ class World:
         distributed.all_reduce(value, op=distributed.ReduceOp.MAX)
         return bool(value.item())
 
-    def average_buffers(self, model: nn.Module) -> None:
-        """Average floating-point buffers, so that batch statistics of every process count."""
-        if self.size == 1:
-            return
-        buffers = [buffer for buffer in model.buffers() if buffer.is_floating_point()]
-        self.sum(buffers)
-        for buffer in buffers:
-            buffer.div_(self.size)
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace tensors of one dtype by their mean over the processes."""
+        self.sum(tensors)
+        if self.size > 1:
+            for tensor in tensors:
+                tensor.div_(self.size)
 
     def broadcast(self, tensors: Iterable[Tensor]) -> None:
         """Copy tensors from the main process to the others."""

@@ -53,5 +53,5 @@ def listening() -> Iterator[StopRequest]:
     try:
         yield request
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+        for caught, handler in previous.items():
+            signal.signal(caught, handler)  # type: ignore[arg-type]

@@ -34,11 +34,18 @@ class LossScale:
         self.growth_interval = growth_interval
         self.good = 0
 
-    def overflowed(self) -> bool:
-        """Halve the scale; return False when it has nowhere left to go, which makes the overflow a fault."""
-        self.good = 0
-        self.value /= 2
-        return self.enabled and self.value >= self.floor
+    @property
+    def can_fall(self) -> bool:
+        """Whether the scale has somewhere left to go; if not, an overflow is a fault."""
+        return self.enabled and self.value / 2 >= self.floor
+
+    def fall(self) -> None:
+        """Halve the scale after an overflow."""
+        self.value, self.good = self.value / 2, 0
+
+    def switch_off(self) -> None:
+        """Scale no more."""
+        self.enabled, self.value, self.good = False, 1.0, 0
 
     def succeeded(self) -> None:
         """Count a good update."""
@@ -51,8 +58,9 @@ class LossScale:
         return {"value": self.value, "good": self.good}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Continue from `state_dict`."""
-        self.value, self.good = float(state["value"]), int(state["good"])
+        """Continue from `state_dict`; a scale that was switched off meanwhile stays off."""
+        if self.enabled:
+            self.value, self.good = float(state["value"]), int(state["good"])
 
 
 class Arithmetic:
@@ -69,7 +77,7 @@ class Arithmetic:
         self.compute = DTYPES[precision.compute]
         self.scale = LossScale(enabled=self.compute is torch.float16)
         if precision.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=True)
+            torch.use_deterministic_algorithms(True)
             torch.backends.cudnn.benchmark = False
 
     @property
@@ -86,7 +94,7 @@ class Arithmetic:
     def fall_back(self) -> None:
         """Continue in float32."""
         self.compute = torch.float32
-        self.scale = LossScale(enabled=False)
+        self.scale.switch_off()
 
     def state_dict(self) -> dict[str, Any]:
         """Return number format and scale."""
@@ -94,9 +102,9 @@ class Arithmetic:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state_dict`."""
-        self.compute = DTYPES[state["compute"]]
-        self.scale = LossScale(enabled=self.compute is torch.float16)
         self.scale.load_state_dict(state["scale"])
+        if DTYPES[state["compute"]] is not self.compute:
+            self.fall_back()
 
 
 def choose_device(name: str) -> torch.device:

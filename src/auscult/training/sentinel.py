@@ -2,7 +2,7 @@
 
 Skipping a step after a non-finite loss is what trainers usually do, and it is not enough: the forward pass has already
 written NaN into batch statistics. The sentinel checks loss, gradient norm and buffers before the optimiser moves, undoes the
-buffers, names the utterances, and climbs a bounded ladder of remedies: skip and quarantine, restore, float32, half the
+buffers, names and quarantines the utterances, and climbs a bounded ladder of remedies: skip, restore, float32, half the
 rate, stop as DIVERGED. Nothing is skipped silently: every refusal is an event.
 """
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from auscult.errors import RunFailed
 from auscult.training.precision import Arithmetic
-from auscult.training.snapshot import SnapshotRing, persistent_buffers
+from auscult.training.snapshot import HasState, PersistentBuffers, SnapshotRing
 
 if TYPE_CHECKING:
     from auscult.recipe import Guard
@@ -29,6 +29,13 @@ Cause = Literal["loss", "gradient", "buffer", "spike", "scale", "state"]
 RUNGS = ("skip", "restore", "float32", "lower_lr", "stop")
 TRIP_WINDOW = 1000
 """Trips older than this many updates no longer count against a rung's budget."""
+LEAST_SPIKE = math.log(10)
+"""A gradient norm below ten times its recent median is never a spike."""
+MEANING: dict[Cause, str] = {
+    "loss": "the loss is not finite", "gradient": "the gradient is not finite", "buffer": "a buffer is not finite",
+    "state": "the weights or buffers are not finite", "spike": "the gradient norm is far outside its recent past",
+    "scale": "gradients overflow",
+}  # fmt: skip
 
 
 class Diverged(RunFailed):
@@ -54,7 +61,7 @@ class Fault:
 def is_spike(values: Sequence[float], value: float, threshold: float) -> bool:
     """Return whether a value lies more than `threshold` robust standard deviations above the median of `values`.
 
-    The robust standard deviation is 1.4826 times the median absolute deviation, floored at one percent of the median.
+    The robust standard deviation is 1.4826 times the median absolute deviation; above a constant window everything is a spike.
 
     >>> window = [99.0, 101.0] * 8
     >>> is_spike(window, 100 + 9 * 1.4826, 8), is_spike(window, 100 + 7 * 1.4826, 8)
@@ -62,7 +69,7 @@ def is_spike(values: Sequence[float], value: float, threshold: float) -> bool:
     """
     middle = median(values)
     deviation = 1.4826 * median(abs(one - middle) for one in values)
-    return value - middle > threshold * max(deviation, 0.01 * abs(middle), 1e-12)
+    return value - middle > threshold * deviation
 
 
 @dataclass
@@ -82,27 +89,30 @@ class Sentinel:
     rate_factor: float = 1.0
 
     def __post_init__(self) -> None:
-        self.ring = SnapshotRing(self.model, self.optimizer, self.arithmetic, self.guard.snapshots, self.guard.snapshot_every)
+        self.buffers = PersistentBuffers(self.model)
+        parts: dict[str, HasState] = {"model": self.model, "optimizer": self.optimizer, "scale": self.arithmetic.scale}
+        self.ring = SnapshotRing(parts, self.guard.snapshots if self.guard.enabled else 0, self.guard.snapshot_every)
         self.log_norms: deque[float] = deque(maxlen=self.guard.window)
         self.trips: list[tuple[int, str]] = []
 
-    def copy_buffers(self) -> dict[str, Tensor]:
-        """Return copies of the persistent buffers, taken before a forward pass."""
-        return {name: buffer.detach().clone() for name, buffer in persistent_buffers(self.model).items()}
+    def copy_buffers(self) -> list[Tensor]:
+        """Return copies of the persistent buffers, taken before a forward pass; none when the guard is off."""
+        return self.buffers.copies() if self.guard.enabled else []
 
-    def restore_buffers(self, copies: dict[str, Tensor]) -> None:
+    def restore_buffers(self, copies: list[Tensor]) -> None:
         """Write copies back."""
-        with torch.no_grad():
-            for name, buffer in persistent_buffers(self.model).items():
-                buffer.copy_(copies[name])
+        if self.guard.enabled:
+            self.buffers.restore(copies)
 
     def measure(self, loss: Tensor, gradients: Sequence[Tensor]) -> tuple[float, float, bool]:
         """Return loss, L2 gradient norm and whether every buffer is finite, in one transfer from the device."""
         norm = torch.nn.utils.get_total_norm(gradients) if gradients else torch.zeros((), device=loss.device)
-        buffers = [buffer for buffer in persistent_buffers(self.model).values() if buffer.is_floating_point()]
-        total = torch.stack(torch._foreach_norm(buffers)).sum() if buffers else torch.zeros((), device=loss.device)
-        values = torch.stack([loss.detach().float(), norm.float(), total.float().to(loss.device)]).tolist()
-        return values[0], values[1], math.isfinite(values[2])
+        measured = [loss.detach().float(), norm.float()]
+        if self.guard.enabled and (buffers := self.buffers.floating()):
+            # largest magnitudes: NaN and infinity come through, and no sum of squares can overflow
+            measured += [one.float() for one in torch._foreach_norm(buffers, torch.inf)]
+        value, total, *largest = torch.stack(measured).tolist()
+        return value, total, all(map(math.isfinite, largest))
 
     def cause_of(self, loss: float, norm: float, buffers_finite: bool) -> Cause | None:
         """Return what is wrong with a micro-batch, or None."""
@@ -114,16 +124,19 @@ class Sentinel:
             return "gradient"
         return None if buffers_finite else "buffer"
 
-    def spikes(self, norm: float) -> bool:
+    def spikes(self, update: int, norm: float) -> bool:
         """Return whether a finite gradient norm is far outside its recent past.
 
-        Compared as logarithms, because gradient norms vary by factors; off until the window is full.
+        Compared as logarithms, because gradient norms vary by factors; off until the window is full. Spikes are refused as long
+        as the budget of "skip" lasts: more of them are taken for a change of regime, which the window then learns, because a
+        finite update that is clipped is no reason to end a run.
         """
         full = len(self.log_norms) == self.log_norms.maxlen
         if not (self.guard.enabled and self.guard.spike and full and norm > 0):
             return False
-        logs = [value + 100.0 for value in self.log_norms]
-        return is_spike(logs, math.log(norm) + 100.0, self.guard.spike) and math.log(norm) - median(self.log_norms) > math.log(10)
+        if math.log(norm) - median(self.log_norms) <= LEAST_SPIKE:
+            return False
+        return is_spike(self.log_norms, math.log(norm), self.guard.spike) and self._uses("skip", update) < self.guard.trips
 
     def state_is_finite(self) -> bool:
         """Return whether every parameter and buffer is finite (looked at only after a trip)."""
@@ -133,43 +146,42 @@ class Sentinel:
         """Take a good update into the window and, on its grid, into the ring."""
         if norm > 0:
             self.log_norms.append(math.log(norm))
-        if self.guard.enabled:
+        if self.ring.due(update) and self.state_is_finite():
             self.ring.push(update)
 
     def remedy(self, update: int, fault: Fault) -> str:
-        """Choose and apply the lowest rung of the ladder whose budget is not used up.
+        """Choose and apply the lowest rung of the ladder whose budget is not used up; culprits are quarantined on every rung.
 
         Raises:
             Diverged: only "stop" is left.
         """
-        self.trips = [(when, rung) for when, rung in self.trips if update - when < TRIP_WINDOW]
-        rung = next(rung for rung in RUNGS if self._available(rung, fault))
-        self.trips.append((update, rung))
-        if rung == "skip":
-            self.quarantine.update(dict.fromkeys(fault.culprits, update))
-        elif rung == "restore":
+        rung = next(rung for rung in RUNGS if self._available(rung, update, fault))
+        self.trips = [trip for trip in self.trips if update - trip[0] < TRIP_WINDOW] + [(update, rung)]
+        self.quarantine.update(dict.fromkeys(fault.culprits, update))
+        if rung == "restore":
             self.ring.restore()
         elif rung == "float32":
             self.arithmetic.fall_back()
         elif rung == "lower_lr":
             self.rate_factor /= 2
-        else:
+        elif rung == "stop":
             raise Diverged(
-                f"update {update}: {fault.cause} is not finite and every remedy was tried {self.guard.trips} times within "
-                f"{TRIP_WINDOW} updates (last batch: {', '.join(fault.ids[:5])}); lower optimizer.lr or audit the data"
+                f"update {update}: {MEANING[fault.cause]} and every remedy was tried {self.guard.trips} times within "
+                f"{TRIP_WINDOW} updates (last batch: {', '.join(fault.ids[:5]) or 'none'}); lower optimizer.lr or audit the data"
             )
         return rung
 
-    def _available(self, rung: str, fault: Fault) -> bool:
+    def _available(self, rung: str, update: int, fault: Fault) -> bool:
         if rung == "stop":
             return True
-        if (rung == "skip" and fault.cause == "state") or (rung == "restore" and not self.ring.states):
+        if fault.cause == "state" and rung != "restore":
             return False
-        if rung in ("float32", "lower_lr") and fault.cause == "state":
+        if (rung == "restore" and not self.ring.states) or (rung == "float32" and not self.arithmetic.reduced):
             return False
-        if rung == "float32" and not self.arithmetic.reduced:
-            return False
-        return sum(used == rung for _, used in self.trips) < self.guard.trips
+        return self._uses(rung, update) < self.guard.trips
+
+    def _uses(self, rung: str, update: int) -> int:
+        return sum(used == rung and update - when < TRIP_WINDOW for when, used in self.trips)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a resumed run needs to decide the same way."""
@@ -184,5 +196,6 @@ class Sentinel:
         """Continue from `state_dict`."""
         self.quarantine = dict(state["quarantine"])
         self.rate_factor = float(state["rate_factor"])
+        self.log_norms.clear()
         self.log_norms.extend(state["log_norms"])
         self.trips = [(int(when), str(rung)) for when, rung in state["trips"]]

@@ -7,7 +7,9 @@ leaves the rest of its group in place with the right mean.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -87,15 +89,18 @@ class Stepper:
         for index, batch in enumerate(batches):
             self._micro_batch(batch, update, index, window)
         loss, norm, divisor = self._reduce(window)
-        faults = self._faults(window, batches, norm)
-        applied = window.items > 0 and not any(fault.cause in ("scale", "state", "spike") for fault in faults)
+        faults = self._all_faults(window)
+        applied = window.items > 0 and not any(fault.cause in ("scale", "state") for fault in faults)
+        if applied and (cause := self._fault_of_sum(update, norm)) is not None:
+            faults.append(Fault(cause, tuple(self.world.gather([one for batch in batches for one in batch.ids]))))
+            applied = False
         if applied:
             self._apply(norm, divisor)
         else:
             self.sentinel.restore_buffers(window.buffers)
-        remedied = tuple((fault, self._remedy(update, fault)) for fault in faults)
         if applied and not faults:
             self.sentinel.succeeded(update, norm)
+        remedied = self._remedy(update, faults)
         self.optimizer.zero_grad(set_to_none=True)
         return Step(loss, norm if applied else float("nan"), window.items, applied, remedied)
 
@@ -114,17 +119,18 @@ class Stepper:
         self.sentinel.restore_buffers(buffers)
         window.faults.append(self._diagnose(cause, batch, buffers))
 
-    def _diagnose(self, cause: Cause, batch: Batch, buffers: dict[str, Tensor]) -> Fault:
-        if cause == "gradient" and self.arithmetic.scale.enabled and self.arithmetic.scale.overflowed():
+    def _diagnose(self, cause: Cause, batch: Batch, buffers: list[Tensor]) -> Fault:
+        if cause == "gradient" and self.arithmetic.scale.can_fall:
             return Fault("scale", batch.ids)
         if not self.sentinel.state_is_finite():
             return Fault("state", batch.ids)
         return Fault(cause, batch.ids, self._culprits(batch, buffers))
 
-    def _culprits(self, batch: Batch, buffers: dict[str, Tensor]) -> tuple[str, ...]:
-        """Return the ids of items that are bad on their own; empty when every item of several is, or none.
+    def _culprits(self, batch: Batch, buffers: list[Tensor]) -> tuple[str, ...]:
+        """Return the ids of items that are bad on their own even in float32; empty when every item of several is, or none.
 
-        Batch statistics of one item may not exist, so normalisation uses its running statistics meanwhile.
+        An item that only overflows a narrower format is no fault of the data. Batch statistics of one item may not exist, so
+        normalisation uses its running statistics meanwhile.
         """
         bad = []
         for module in self.model.modules():
@@ -132,7 +138,7 @@ class Stepper:
                 module.eval()
         for index, utterance_id in enumerate(batch.ids):
             self.optimizer.zero_grad(set_to_none=True)
-            loss, _ = self._backward(batch.select([index]), shared=False)
+            loss, _ = self._backward(batch.select([index]), shared=False, narrow=False)
             if self.sentinel.cause_of(*self.sentinel.measure(loss, self._gradients())) is not None:
                 bad.append(utterance_id)
             self.sentinel.restore_buffers(buffers)
@@ -140,9 +146,9 @@ class Stepper:
         self.model.train()
         return tuple(bad) if len(bad) < len(batch.ids) or len(bad) == 1 else ()
 
-    def _backward(self, batch: Batch, shared: bool) -> tuple[Tensor, int]:
+    def _backward(self, batch: Batch, shared: bool, narrow: bool = True) -> tuple[Tensor, int]:
         """Return the loss and its number of items, with gradients of loss x scale (x items where several batches are summed)."""
-        with self.arithmetic.autocast():
+        with self.arithmetic.autocast() if narrow else nullcontext():
             loss = self.task.loss(self.model, batch)
         weight = self.arithmetic.scale.value * (loss.items if shared else 1)
         (loss.value * weight if weight != 1 else loss.value).backward()  # type: ignore[no-untyped-call]
@@ -170,17 +176,23 @@ class Stepper:
         norm = float(torch.nn.utils.get_total_norm(gradients)) / divisor
         return (window.loss_sum / window.items if window.items else float("nan")), norm, divisor
 
-    def _faults(self, window: _Window, batches: Sequence[Batch], norm: float) -> list[Fault]:
-        """Return the faults of every process, and a spike of the whole update where there is no other."""
-        faults = window.faults
-        if self.world.any(bool(faults), self.arithmetic.device):
-            return self.world.gather(faults)
-        if window.items and self.sentinel.spikes(norm):
-            return [Fault("spike", tuple(self.world.gather([one for batch in batches for one in batch.ids])))]
+    def _all_faults(self, window: _Window) -> list[Fault]:
+        """Return the faults of every process, the same list in each."""
+        if self.world.any(bool(window.faults), self.arithmetic.device):
+            return self.world.gather(window.faults)
         return []
 
-    def _remedy(self, update: int, fault: Fault) -> str:
-        return "rescale" if fault.cause == "scale" else self.sentinel.remedy(update, fault)
+    def _fault_of_sum(self, update: int, norm: float) -> Cause | None:
+        """Return what is wrong with the whole update though every part of it was fine."""
+        if self.sentinel.guard.enabled and not math.isfinite(norm):
+            return "gradient"
+        return "spike" if self.sentinel.spikes(update, norm) else None
+
+    def _remedy(self, update: int, faults: Sequence[Fault]) -> tuple[tuple[Fault, str], ...]:
+        """Remedy faults one after the other; the loss scale falls once, in every process."""
+        if any(fault.cause == "scale" for fault in faults):
+            self.arithmetic.scale.fall()
+        return tuple((fault, "rescale" if fault.cause == "scale" else self.sentinel.remedy(update, fault)) for fault in faults)
 
     def _apply(self, norm: float, divisor: float) -> None:
         factor = 1.0 / divisor
@@ -189,7 +201,8 @@ class Stepper:
         if factor != 1.0:
             torch._foreach_mul_(self._gradients(), factor)
         self.optimizer.step()
-        self.world.average_buffers(self.model)
+        if self.world.size > 1:
+            self.world.average(self.sentinel.buffers.floating())
         self.arithmetic.scale.succeeded()
 
 
@@ -197,7 +210,7 @@ class Stepper:
 class _Window:
     """What one update has gathered so far."""
 
-    buffers: dict[str, Tensor]
+    buffers: list[Tensor]
     shared: bool
     loss_sum: float = 0.0
     items: int = 0

@@ -102,7 +102,9 @@ def open_run(recipe: Recipe, task: Task, root: Path, verb: str, world: World | N
     labels = list(task.specification.labels)
     world = world if world is not None else World()
     notes: list[str] = []
-    if not (root / name).exists():
+    exists = (root / name).exists()
+    world.barrier()  # every process has looked before one of them makes it
+    if not exists:
         notes = _other_data(recipe, task, root)
         if world.main:
             RunDirectory.create(root, name, recipe.to_yaml(), identity, labels, verb)
@@ -142,6 +144,7 @@ def _train_in(run: RunDirectory, recipe: Recipe, task: Task, world: World, notes
             if world.main:
                 run.set_state(State.RUNNING)
                 if not resumed:
+                    run.events.path.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
                     journal.write("start", verb="train", task=recipe.task.name, model=recipe.model.name, recipe=recipe.to_dict())
                     journal.write("model", **describe_model(trainer.model, task.specification))
                 for note in notes:
@@ -175,7 +178,10 @@ def _record_failure(run: RunDirectory, journal: Journal, error: BaseException) -
     reason = str(error) or type(error).__name__
     if state is State.DIVERGED:
         journal.write("end", state=str(state), reason=reason)
-    run.set_state(state, reason)
+    try:
+        run.set_state(state, reason)
+    except UserError as second:  # a full disk: what ended the run is said, and without a living process the run reads as crashed
+        error.add_note(str(second))
 
 
 def _journal(run: RunDirectory, recipe: Recipe, world: World) -> Journal:
@@ -192,7 +198,11 @@ def _finish(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jou
     metrics: dict[str, float] = {}
     if recipe.data.validation is None:
         if trainer.world.main:
-            save_checkpoint(run.checkpoint("best"), trainer.model.state_dict(), task.specification, update=trainer.update)
+            with trainer.judged_weights():
+                save_checkpoint(run.checkpoint("best"), trainer.model.state_dict(), task.specification, update=trainer.update)
+        trainer.world.barrier()
+        payload = load_checkpoint(run.checkpoint("best"))
+        load_weights(trainer.model, payload, task.specification, run.checkpoint("best"))
     else:
         if recipe.budget.average_best and len(trainer.best.entries) > 1:
             _try_average(trainer, task, run, journal)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 
 from auscult.data.loading import Loader
 from auscult.data.sampling import BatchStream
-from auscult.errors import UserError
+from auscult.errors import UserError, did_you_mean
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory
 from auscult.streams import Streams
@@ -32,7 +33,8 @@ from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 from auscult.training.schedule import Schedule
 from auscult.training.selection import BestScores, EarlyStop
-from auscult.training.sentinel import Sentinel
+from auscult.training.sentinel import Fault, Sentinel
+from auscult.training.snapshot import HasState
 from auscult.training.stepper import Step, Stepper
 
 
@@ -67,19 +69,32 @@ class Trainer:
         self.optimizer: torch.optim.Optimizer = recipe.optimizer.build().build(self.model.parameters())
         self.rate = float(self.optimizer.param_groups[0]["lr"])
         self.schedule: Schedule = recipe.schedule.build()
+        self.average = MovingAverage(self.model, self.budget.ema) if self.budget.ema is not None else None
         self.sentinel = Sentinel(recipe.guard, self.model, self.optimizer, self.arithmetic)
         self.stepper = Stepper(
             task, self.model, self.optimizer, self.arithmetic, self.sentinel, streams=self.streams, world=world, clip=self.budget.clip
         )
-        self.average = MovingAverage(self.model, self.budget.ema) if self.budget.ema is not None else None
         self.best = BestScores(self.budget.keep, task.lower_is_better)
         stop = self.budget.stop
         self.stop_rule = EarlyStop(stop.patience, stop.minimum_improvement, task.lower_is_better) if stop is not None else None
+        self.parts: dict[str, HasState] = {
+            "schedule": self.schedule, "arithmetic": self.arithmetic, "sentinel": self.sentinel, "best": self.best,
+            **({"average": self.average} if self.average is not None else {}),
+            **({"stop_rule": self.stop_rule} if self.stop_rule is not None else {}),
+        }  # fmt: skip
+        if self.average is not None:
+            self.sentinel.ring.parts["average"] = self.average
         self.update = 0
         self.epoch = 0
         self.pending = False
         self.stop_reason = ""
+        self.began, self.elapsed_before = time.monotonic(), 0.0
         self.loader = self._make_loader()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, those before an interruption included."""
+        return self.elapsed_before + time.monotonic() - self.began
 
     def train(self) -> str:
         """Train to the end of the budget or the stated stop rule.
@@ -91,7 +106,7 @@ class Trainer:
             Interrupted: a signal asked for a stop; the state is saved.
             Diverged: the sentinel used up its remedies.
         """
-        started = time.monotonic()
+        self.began = time.monotonic()
         while self.pending or (self.update < self.budget.updates and not self.stop_reason):
             self._leave_if_asked()
             if self.pending:
@@ -106,21 +121,24 @@ class Trainer:
             self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
             if self.average is not None and step.applied:
                 self.average.update()
-            self._leave_out(culprit for fault, remedy in step.faults if remedy == "skip" for culprit in fault.culprits)
-            self._report(step, time.monotonic() - started)
+            self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
+            self._report(step, [one for loaded in group for one in loaded.batch.ids])
         return self.stop_reason or f"budget of {self.budget.updates} updates used"
 
     def _make_loader(self) -> Loader:
         data = self.recipe.data
         cuts = list(self.task.cuts("train"))
         self.places = {cut.id: place for place, cut in enumerate(cuts)}
+        self.seconds = {cut.id: float(cut.duration) for cut in cuts}
         stream = BatchStream(
             np.array([cut.duration for cut in cuts]), streams=self.streams, seconds=data.batch.seconds, items=data.batch.items,
             buckets=data.batch.buckets, order=data.batch.order, rank=self.world.rank, world_size=self.world.size,
         )  # fmt: skip
         return Loader(
             cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, error_budget=data.error_budget,
-            on_problem=lambda problem: self.journal.write("note", text=f"left out: {problem.message} (utterance {problem.id})"),
+            on_problem=lambda problem: self.journal.write(
+                "note", update=self.update + 1, text=f"left out: {problem.message} (utterance {problem.id})"
+            ),
         )  # fmt: skip
 
     def _leave_out(self, culprits: Iterable[str]) -> None:
@@ -134,34 +152,48 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
 
-    def _report(self, step: Step, elapsed: float) -> None:
+    def _report(self, step: Step, ids: list[str]) -> None:
         for fault, remedy in step.faults:
-            self.journal.write(
-                "refused", update=self.update, cause=fault.cause, ids=list(fault.ids), culprits=list(fault.culprits), remedy=remedy
-            )
-            self.progress.say(f"update {self.update}: refused ({fault.cause}; {', '.join(fault.culprits or fault.ids[:3])}); remedy: {remedy}")
+            self._report_fault(fault, remedy)
         if self.update % self.budget.log_every == 0 or self.update == 1:
-            rate = float(self.optimizer.param_groups[0]["lr"])
+            seconds = torch.tensor(sum(self.seconds[one] for one in ids), dtype=torch.float64, device=self.arithmetic.device)
+            self.world.sum([seconds])
             self.journal.write(
-                "step", update=self.update, epoch=self.epoch, loss=step.loss, gradient_norm=step.gradient_norm, lr=rate,
-                items=step.items, elapsed=elapsed,
+                "step", update=self.update, epoch=self.epoch, loss=step.loss, gradient_norm=step.gradient_norm,
+                lr=float(self.optimizer.param_groups[0]["lr"]), items=step.items, audio_seconds=float(seconds), elapsed=self.elapsed,
             )  # fmt: skip
         self.progress.show(self.update, f"loss {step.loss:.3f}  epoch {self.epoch}")
+
+    def _report_fault(self, fault: Fault, remedy: str) -> None:
+        self.journal.write(
+            "refused", update=self.update, cause=fault.cause, ids=list(fault.ids), culprits=list(fault.culprits), remedy=remedy
+        )
+        self.progress.say(f"update {self.update}: refused ({fault.cause}; {', '.join(fault.culprits or fault.ids[:3])}); remedy: {remedy}")
 
     def _settle(self) -> None:
         """Do what the grid asks for at the present update: evaluate, save; the last update is always on both grids."""
         last = self.update == self.budget.updates
-        if self.update % self.budget.evaluate_every == 0 or last:
+        evaluate, save = (last or self.update % every == 0 for every in (self.budget.evaluate_every, self.budget.checkpoint_every))
+        if evaluate or save:
+            self._heal()
+        if evaluate:
             self._evaluate()
         self.pending = False
-        if self.update % self.budget.checkpoint_every == 0 or last or self.stop_reason:
+        if save or self.stop_reason:
+            self.sentinel.ring.reset(self.update)
             self.save()
+
+    def _heal(self) -> None:
+        """Let no poisoned state be judged or saved: the sentinel would otherwise only notice at the next update."""
+        if self.recipe.guard.enabled and not self.sentinel.state_is_finite():
+            fault = Fault("state")
+            self._report_fault(fault, self.sentinel.remedy(self.update, fault))
 
     def _evaluate(self) -> None:
         if self.recipe.data.validation is None:
             return
         began = time.monotonic()
-        with self.average.swapped_in() if self.average is not None else nullcontext():
+        with self.judged_weights():
             metrics = self.task.summarise(self.judge("validation"))
             score = metrics[self.task.primary_metric]
             dropped = self.best.offer(self.update, score)
@@ -171,10 +203,21 @@ class Trainer:
         self.progress.say(f"update {self.update}: validation {self.task.primary_metric} {score:.4f}")
         cost = score if self.task.lower_is_better else -score
         self.schedule.observe(cost)
-        if self.stop_rule is not None:
-            watched = metrics[self.budget.stop.metric] if self.budget.stop is not None and self.budget.stop.metric else score
-            if self.stop_rule.observe(watched):
-                self.stop_reason = f"no improvement of {self.stop_rule.minimum_improvement:g} in {self.stop_rule.patience} evaluations"
+        if self.stop_rule is not None and self.stop_rule.observe(self._watched(metrics)):
+            self.stop_reason = f"no improvement of {self.stop_rule.minimum_improvement:g} in {self.stop_rule.patience} evaluations"
+
+    def judged_weights(self) -> AbstractContextManager[None]:
+        """Return a context in which the model has the weights that are judged: the moving average where there is one."""
+        return self.average.swapped_in() if self.average is not None else nullcontext()
+
+    def _watched(self, metrics: dict[str, float]) -> float:
+        """Return the metric the stop rule looks at."""
+        name = (self.budget.stop.metric if self.budget.stop is not None else None) or self.task.primary_metric
+        if name not in metrics:
+            raise UserError(
+                f'budget.stop.metric: "{name}" is not measured{did_you_mean(name, metrics)}; choose one of {", ".join(metrics)}'
+            )
+        return metrics[name]
 
     def judge(self, split: str) -> list[Item]:
         """Judge the model as it stands on a split.
@@ -197,49 +240,54 @@ class Trainer:
         for update in dropped:
             self.best_path(update).unlink(missing_ok=True)
 
-    def best_path(self, update: int) -> Any:
+    def best_path(self, update: int) -> Path:
         """Return the file that keeps the weights of a good evaluation."""
         return self.run.checkpoint(f"best-{update}")
 
-    def save(self) -> None:
-        """Write the checkpoint a resumed run continues from."""
-        self.sentinel.ring.reset(self.update)
+    def save(self, off_grid: bool = False) -> None:
+        """Write the checkpoint a resumed run continues from.
+
+        Args:
+            off_grid: saved because a stop was asked for; the snapshots are then part of it, where on the grid they start over.
+        """
         if self.world.main:
-            self.journal.write("checkpoint", update=self.update, which="last")
+            state = {name: part.state_dict() for name, part in self.parts.items()}
+            position = {
+                "loader": self.loader.state(), "pending": self.pending, "stop_reason": self.stop_reason, "elapsed": self.elapsed,
+                "processes": self.world.size, "ring": self.sentinel.ring.state_dict() if off_grid else None,
+            }  # fmt: skip
             save_checkpoint(
                 self.run.checkpoint("last"), self.model.state_dict(), self.task.specification,
-                update=self.update, optimizer=self.optimizer.state_dict(), training=self._state(),
+                update=self.update, optimizer=self.optimizer.state_dict(), training={**position, "parts": state},
             )  # fmt: skip
+            self.journal.write("checkpoint", update=self.update, which="last")
         self.world.barrier()
-
-    def _state(self) -> dict[str, Any]:
-        return {
-            "loader": self.loader.state(),
-            "pending": self.pending,
-            "schedule": self.schedule.state_dict(),
-            "arithmetic": self.arithmetic.state_dict(),
-            "sentinel": self.sentinel.state_dict(),
-            "average": self.average.state_dict() if self.average is not None else None,
-            "best": self.best.state_dict(),
-            "stop_rule": self.stop_rule.state_dict() if self.stop_rule is not None else None,
-            "stop_reason": self.stop_reason,
-        }
 
     def resume(self) -> None:
         """Continue from the last checkpoint, if there is one; events after it are dropped from the log.
 
         Raises:
-            UserError: the checkpoint is damaged or belongs to another model or label map.
+            UserError: the checkpoint is damaged or belongs to another model, label map or number of processes.
         """
         path = self.run.checkpoint("last")
-        if not path.exists():
-            if self.world.main:
-                self.run.events.truncate(0)
+        if path.exists():
+            self._restore(load_checkpoint(path), path)
+        else:
             self.sentinel.ring.reset(0)
-            return
-        payload = load_checkpoint(path)
+        self.world.broadcast(self.model.state_dict().values())
+        if self.world.main:
+            self.run.events.truncate(self.update)
+            if path.exists():
+                self.journal.write("resumed", update=self.update)
+
+    def _restore(self, payload: dict[str, Any], path: Path) -> None:
         load_weights(self.model, payload, self.task.specification, path)
         state = payload["training"]
+        if state["processes"] != self.world.size:
+            raise UserError(
+                f"{path}: written by {state['processes']} process(es), this is a run of {self.world.size}; "
+                f"start it with torchrun --nproc-per-node={state['processes']}, or move the run away"
+            )
         try:
             self.optimizer.load_state_dict(payload["optimizer"])
         except ValueError as error:
@@ -247,24 +295,18 @@ class Trainer:
         self.update = int(payload["update"])
         self.loader.restore(state["loader"])
         self.epoch = int(state["loader"]["epoch"])
-        self.pending = bool(state["pending"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.arithmetic.load_state_dict(state["arithmetic"])
-        self.sentinel.load_state_dict(state["sentinel"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
-        self.best.load_state_dict(state["best"])
-        if self.stop_rule is not None:
-            self.stop_rule.load_state_dict(state["stop_rule"])
-        self.stop_reason = str(state["stop_reason"])
-        self.sentinel.ring.reset(self.update)
-        if self.world.main:
-            self.run.events.truncate(self.update)
-            self.journal.write("resumed", update=self.update)
+        self.pending, self.stop_reason = bool(state["pending"]), str(state["stop_reason"])
+        self.elapsed_before = float(state["elapsed"])
+        for name, part in self.parts.items():
+            part.load_state_dict(state["parts"][name])
+        if state["ring"] is None:
+            self.sentinel.ring.reset(self.update)
+        else:
+            self.sentinel.ring.load_state_dict(state["ring"])
 
     def _leave_if_asked(self) -> None:
         if self.world.any(self.request.signal is not None, self.arithmetic.device):
-            self.save()
+            self.save(off_grid=True)
             raise self.interruption()
 
     def interruption(self) -> Interrupted:

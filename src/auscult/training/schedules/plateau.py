@@ -12,11 +12,11 @@ from auscult.training.schedule import Schedule
 
 @register("schedule", "plateau")
 class Plateau(Schedule):
-    """Multiply by `gamma` after `patience` evaluations without an improvement of more than `threshold`.
+    """Multiply by `gamma` when more than `patience` evaluations in a row bring no improvement of more than `threshold`.
 
     Args:
         gamma: multiplier at each reduction.
-        patience: evaluations to wait.
+        patience: evaluations without improvement that are waited for; the next one reduces the rate.
         threshold: smallest improvement that counts, in units of the primary metric.
         floor: the factor never goes below it.
         warm_up: linear warm-up, in updates.
