@@ -103,7 +103,7 @@ def test_score(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 
 
 BAD = {
-    "unreadable YAML": ("a: [1,\nb: 2", [], "line"),
+    "unreadable YAML": ("a: [1,\nb: 2", [], "column 5"),
     "unknown key": (None, ["model.chanels=3"], 'did you mean "channels"'),
     "wrong type": (None, ["budget.updates=many"], "integer"),
     "out of bounds": (None, ["optimizer.lr=-1"], "optimizer.lr"),

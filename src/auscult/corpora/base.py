@@ -138,7 +138,10 @@ class Corpus(ABC):
                 cuts.setdefault(utterance.split, []).append(cut)
         check_budget(self.problems, self.error_budget, self.name)
         if not cuts:
-            raise UserError(f"{self.name}: no usable audio found; {len(self.problems)} unusable files were left out")
+            where = next(iter(self.parameters().values()), "")
+            raise UserError(
+                f"{self.name}: no usable audio in {where} ({len(self.problems)} unusable files were left out); check the source"
+            )
         return {split: CutSet.from_cuts(members) for split, members in cuts.items()}
 
     def _cut(self, utterance: Utterance) -> MonoCut | None:
