@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from auscult.cli.options import AsJson, Overrides, RecipePath, Root
+from auscult.cli.options import AsJson, Overrides, RecipePath, Root, read_recipe
 from auscult.cli.output import emit, print_table
 
 
@@ -24,7 +24,7 @@ def check(
     from auscult.training.check import CheckResult
     from auscult.training.check import check as check_recipe
 
-    result: CheckResult = check_recipe(recipe, *(overrides or []), root=root, progress=not as_json)
+    result: CheckResult = check_recipe(read_recipe(recipe, overrides), root=root, progress=not as_json)
     drawn: list[Path] = []
     document = None
     if figures:

@@ -6,16 +6,15 @@ from typing import Any
 
 import typer
 
-from auscult.cli.options import AsJson, Overrides, RecipePath
+from auscult.cli.options import AsJson, Overrides, RecipePath, read_recipe
 from auscult.cli.output import emit, print_table
 
 
 def inspect(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Print parameters (total and by part), multiply-accumulates and real-time factor of a recipe's model."""
-    from auscult.recipe import Recipe
     from auscult.training.cost import inspect_recipe
 
-    value = inspect_recipe(Recipe.load(recipe, overrides=overrides or []))
+    value = inspect_recipe(read_recipe(recipe, overrides))
     emit(value, as_json, lambda: _table(value))
 
 

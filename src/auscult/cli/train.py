@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from auscult.cli.options import AsJson, Overrides, RecipePath, Root
+from auscult.cli.options import AsJson, Overrides, RecipePath, Root, read_recipe
 from auscult.cli.output import emit
 
 
@@ -25,7 +25,7 @@ def train(
     from auscult.training.distributed import announced_rank
     from auscult.training.train import train as train_recipe
 
-    result = train_recipe(recipe, *(overrides or []), root=root, progress=not as_json)
+    result = train_recipe(read_recipe(recipe, overrides), root=root, progress=not as_json)
     if announced_rank() != 0:
         return
     document = None

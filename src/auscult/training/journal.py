@@ -23,6 +23,11 @@ class Journal:
     def __init__(self, run: RunDirectory | None, sinks: SinkGroup | None = None) -> None:
         self.run, self.sinks = run, sinks
 
+    def open(self, recipe: dict[str, Any]) -> None:
+        """Open the sinks, once the event log is where the run begins or continues."""
+        if self.run is not None and self.sinks is not None:
+            self.sinks.open(self.run.path, recipe)
+
     def write(self, event: str, **fields: Any) -> None:
         """Append one event."""
         if self.run is None:

@@ -82,6 +82,10 @@ def train(recipe: Recipe | str | Path, *overrides: str, root: str | Path = "runs
         if run.state is State.COMPLETE:
             summary = run.read_summary("validation") if recipe.data.validation is not None else {}
             return TrainResult(run.path, "reused", str(run.state), summary.get("metrics", {}), notes)
+        if run.state is State.DIVERGED:
+            raise Diverged(
+                f"{run.path}: this very run has diverged before ({run.reason}); change the recipe, or move the folder away to repeat it"
+            )
         return _train_in(run, recipe, task, world, notes, progress)
     finally:
         leave_world(world)
@@ -139,16 +143,7 @@ def _train_in(run: RunDirectory, recipe: Recipe, task: Task, world: World, notes
         bar = ProgressBar(run.path.name, recipe.budget.updates, enabled=progress and world.main)
         trainer = Trainer(recipe, task, run, journal, world, request, bar)
         try:
-            resumed = run.checkpoint("last").exists()
-            trainer.resume()
-            if world.main:
-                run.set_state(State.RUNNING)
-                if not resumed:
-                    run.events.path.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
-                    journal.write("start", verb="train", task=recipe.task.name, model=recipe.model.name, recipe=recipe.to_dict())
-                    journal.write("model", **describe_model(trainer.model, task.specification))
-                for note in notes:
-                    journal.write("note", text=note)
+            resumed = _begin(trainer, recipe, task, run, journal, notes)
             with bar:
                 reason = trainer.train()
             try:
@@ -166,6 +161,24 @@ def _train_in(run: RunDirectory, recipe: Recipe, task: Task, world: World, notes
         finally:
             trainer.loader.close()
             journal.close()
+
+
+def _begin(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, journal: Journal, notes: list[str]) -> bool:
+    """Bring the trainer to where the run stands and say so; return whether it stood anywhere."""
+    resumed = run.checkpoint("last").exists()
+    if trainer.world.main:
+        run.set_state(State.RUNNING)
+        if not resumed:
+            run.events.path.unlink(missing_ok=True)  # of a run that ended before its first checkpoint
+        journal.open(recipe.to_dict())
+    trainer.resume()
+    if trainer.world.main:
+        if not resumed:
+            journal.write("start", verb="train", task=recipe.task.name, model=recipe.model.name, recipe=recipe.to_dict())
+            journal.write("model", **describe_model(trainer.model, task.specification))
+        for note in notes:
+            journal.write("note", text=note)
+    return resumed
 
 
 def _record_failure(run: RunDirectory, journal: Journal, error: BaseException) -> None:
@@ -189,7 +202,6 @@ def _journal(run: RunDirectory, recipe: Recipe, world: World) -> Journal:
         return Journal(None)
     failures: Callable[[str], Any] = lambda text: run.events.append("note", text=text)  # noqa: E731
     sinks = SinkGroup([section.build() for section in recipe.sinks], on_failure=failures)
-    sinks.open(run.path, recipe.to_dict())
     return Journal(run, sinks)
 
 
