@@ -17,7 +17,7 @@ from auscult.registry import registered, scope
 from auscult.testing.corpora import toy_corpus
 
 GUIDE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
-BLOCKS = dict(re.findall(r"^```python (\S+)\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
+BLOCKS = dict(re.findall(r'^```python title="(\S+)"\n(.*?)^```', GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
 
 
 @pytest.fixture(autouse=True)

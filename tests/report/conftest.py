@@ -193,7 +193,9 @@ def build_check(root: Path, count: int = 3, model: str = "deepspeech2", finished
     random = np.random.default_rng(7)
     run = _new_run(root, "check", model)
     log = Clock(run)
-    log.append("start", verb="check", task="recognition", model=model, recipe={"optimizer": {"name": "adam", "lr": 0.01}})
+    earlier = [80, 77, 55] if count == 3 else None
+    recipe = {"optimizer": {"name": "adam", "lr": 0.01}, "check": {"earlier_updates": earlier}}
+    log.append("start", verb="check", task="recognition", model=model, recipe=recipe)
     parts = _parts() if model == "deepspeech2" else _small_parts()
     total = sum(part["parameters"] for part in parts if part["depth"] == 1)
     front_end = {"name": "LogSpectrogram", "bins": 257, "frame_step": 0.02, "sample_rate": 16_000}

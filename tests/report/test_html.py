@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auscult.errors import UserError
-from auscult.report import draw_check, draw_training, write_report
+from auscult.report import data_flow, draw_check, draw_training, write_report
 from auscult.report.html_parts import escape, table, transcripts
 
 VOID = {"meta", "img", "br", "link"}
@@ -50,6 +50,13 @@ def _quick_drawing() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def _one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    only = {"data_flow": data_flow.draw}
+    monkeypatch.setattr("auscult.report.draw.CHECK_FIGURES", only)
+    monkeypatch.setattr("auscult.report.html.CHECK_FIGURES", only)
+
+
 @pytest.fixture(scope="module")
 def check_page(check_run: Path) -> Path:
     return write_report(check_run)
@@ -78,11 +85,11 @@ def test_r0_overfit_run_cannot_be_headlined(check_page: Path) -> None:
     assert "Results" not in text
 
 
-def test_check_page_shows_true_losses_beside_the_baseline_and_r0(check_page: Path) -> None:
+def test_check_page_shows_true_losses_beside_the_baseline_and_the_earlier_log(check_page: Path) -> None:
     text = _text(check_page)
     assert "4.5143" in text
     assert "0.000950" in text
-    assert "R0 log, updates" in text
+    assert "earlier log, updates" in text
     assert "don't be angry mister holmes" in text
     assert check_page.read_text().count("data:image/") == 5
 
@@ -116,6 +123,7 @@ def test_what_was_not_run_is_said_to_be_not_run(training_builder: Callable[..., 
     assert "the run is QUEUED" in text
 
 
+@pytest.mark.usefixtures("_one_figure")
 def test_report_is_redrawn_only_when_the_log_grew(check_builder: Callable[..., Path]) -> None:
     run = check_builder(count=1, model="conv_ctc")
     write_report(run)
@@ -125,10 +133,13 @@ def test_report_is_redrawn_only_when_the_log_grew(check_builder: Callable[..., P
     assert picture.stat().st_mtime_ns == drawn
     with (run / "events.jsonl").open("a") as log:
         log.write(json.dumps({"event": "end", "time": 0, "state": "COMPLETE", "verdict": "failed", "reasons": ["too slow"]}) + "\n")
-    assert "failed; too slow" in _text(write_report(run))
+    text = _text(write_report(run))
+    assert "failed; too slow" in text
+    assert "training_progress.png: not drawn" in text
     assert picture.stat().st_mtime_ns > drawn
 
 
+@pytest.mark.usefixtures("_one_figure")
 def test_text_from_the_store_cannot_become_markup(check_builder: Callable[..., Path]) -> None:
     run = check_builder(count=1, model="conv_ctc")
     log = run / "events.jsonl"

@@ -5,12 +5,12 @@ import pytest
 from auscult.report import model_architecture
 from auscult.report.check_record import read_check
 from auscult.report.figure import house_style
-from auscult.report.model_architecture import Box, fold, leaves
+from auscult.report.model_architecture import boxes_of, cut
 
 
 def test_boxes_hold_every_parameter_once(check_run: Path) -> None:
     check = read_check(check_run)
-    boxes = leaves(check.model["parts"])
+    boxes = boxes_of(check.model["parts"])
     assert sum(box.parameters for box in boxes) == check.model["parameters"] == 41_754_368
     assert [box.name for box in boxes if box.type == "GRU"] == [f"rnn.{n}" for n in range(5)]
     assert "dropout" not in [box.name for box in boxes]
@@ -18,25 +18,23 @@ def test_boxes_hold_every_parameter_once(check_run: Path) -> None:
 
 def test_running_order_wins_over_definition() -> None:
     parts = [
-        {"name": "norm", "type": "Norm", "parameters": 4, "output_shape": [1], "order": 1},
-        {"name": "conv", "type": "Conv", "parameters": 9, "output_shape": [1], "order": 0},
+        {"name": "norm", "type": "Norm", "parameters": 4, "output_shape": [1], "depth": 1, "order": 1},
+        {"name": "conv", "type": "Conv", "parameters": 9, "output_shape": [1], "depth": 1, "order": 0},
     ]
-    assert [box.name for box in leaves(parts)] == ["conv", "norm"]
+    assert [box.name for box in cut(parts, 1)] == ["conv", "norm"]
 
 
 @pytest.mark.parametrize("layers", [3, 40, 400])
-def test_folding_keeps_the_parameters_and_fits(layers: int) -> None:
-    boxes = [Box(f"block.{n}.{kind}", kind, size, (1, 8)) for n in range(layers) for kind, size in (("Conv1d", 10), ("Norm", 2))]
-    folded = fold([*boxes, Box("head", "Linear", 5, (1, 29))])
-    assert sum(box.parameters for box in folded) == 12 * layers + 5
-    assert sum(box.count for box in folded) == 2 * layers + 1
-    assert len(folded) <= model_architecture.MOST_BOXES
-
-
-def test_equal_neighbours_fold_before_groups_do() -> None:
-    boxes = [Box(f"rnn.{n}", "GRU", 7, (5, 8)) for n in range(30)]
-    (only,) = fold(boxes)
-    assert (only.name, only.type, only.count, only.parameters) == ("rnn.0 … rnn.29", "GRU", 30, 210)
+def test_many_modules_fit_and_keep_their_parameters(layers: int) -> None:
+    parts = [
+        {"name": f"{group}.{n}", "type": kind, "parameters": size, "output_shape": [1, 8], "depth": 2}
+        for n in range(layers)
+        for group, kind, size in (("block", "Conv1d", 10), ("block", f"Norm{n % 2}", 2))
+    ]
+    boxes = boxes_of(parts)
+    assert sum(box.parameters for box in boxes) == 12 * layers
+    assert sum(box.count for box in boxes) == 2 * layers
+    assert len(boxes) <= model_architecture.MOST_BOXES
 
 
 def test_specification_states_size_and_frame(check_run: Path) -> None:
@@ -46,3 +44,26 @@ def test_specification_states_size_and_frame(check_run: Path) -> None:
     assert stated["parameters"] == "41,754,368"
     assert stated["float32 weights"] == "167.0 MB"
     assert stated["output frame"] == "40 ms (25 per second)"
+
+
+def _deep(blocks: int) -> list[dict[str, object]]:
+    parts: list[dict[str, object]] = [
+        {"name": "front_end", "type": "LogMel", "parameters": 0, "output_shape": [1, 400, 80], "depth": 1},
+        {"name": "front_end.short_time", "type": "ShortTime", "parameters": 0, "output_shape": None, "depth": 2},
+        {"name": "blocks", "type": "ModuleList", "parameters": 100 * blocks, "output_shape": None, "depth": 1},
+    ]
+    for number in range(blocks):
+        parts.append({"name": f"blocks.{number}", "type": "Block", "parameters": 100, "output_shape": [1, 9, 8], "depth": 2})
+        for name, size in (("depthwise", 30), ("norm", 10), ("widen", 60)):
+            shape = [1, 8, 9 + size]
+            parts.append({"name": f"blocks.{number}.{name}", "type": name, "parameters": size, "output_shape": shape, "depth": 3})
+        parts.append({"name": f"blocks.{number}.dropout", "type": "Dropout", "parameters": 0, "output_shape": None, "depth": 3})
+    return parts
+
+
+def test_the_deepest_level_that_fits_is_shown() -> None:
+    assert [box.name for box in boxes_of(_deep(1))] == ["front_end", "blocks.0.depthwise", "blocks.0.norm", "blocks.0.widen"]
+    assert [box.name for box in boxes_of(_deep(8))] == ["front_end", *(f"blocks.{n}" for n in range(8))]
+    front_end, blocks = boxes_of(_deep(50))
+    assert front_end.name == "front_end"
+    assert (blocks.name, blocks.type, blocks.count, blocks.parameters) == ("blocks.0 … blocks.49", "Block", 50, 5000)

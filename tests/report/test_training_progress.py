@@ -7,19 +7,21 @@ from auscult.report.check_record import read_check
 from auscult.report.figure import house_style
 
 
-def test_stability_band_finds_a_spike_and_passes_a_steady_trend() -> None:
+def test_stability_band_finds_a_spike_and_passes_a_steady_fall() -> None:
     random = np.random.default_rng(0)
-    values = -0.02 * np.arange(100) + 0.05 * random.standard_normal(100)
-    values[50] += 1.0
-    low, high = training_progress.stability_band(values)
+    updates = np.arange(1.0, 201.0)
+    values = 1.3 - 2.0 * np.log10(updates) + 0.02 * random.standard_normal(200)
+    values[50] += 0.5
+    low, high = training_progress.stability_band(updates, values)
     outside = np.flatnonzero((values < low) | (values > high))
     assert 50 in outside
-    assert len(outside) <= 8
+    assert len(outside) <= 0.06 * 200
+    assert np.median(high - low) < 0.5
 
 
-def test_stability_band_of_nothing_is_nothing() -> None:
-    low, high = training_progress.stability_band(np.zeros(0))
-    assert low.size == high.size == 0
+def test_stability_band_of_one_update_or_none_is_that_update_or_none() -> None:
+    assert training_progress.stability_band(np.zeros(0), np.zeros(0))[0].size == 0
+    assert training_progress.stability_band(np.ones(1), np.full(1, 7.0))[1].tolist() == [7.0]
 
 
 def test_every_panel_has_rows_and_the_end_markers_carry_the_updates(check_run: Path) -> None:
@@ -28,4 +30,4 @@ def test_every_panel_has_rows_and_the_end_markers_carry_the_updates(check_run: P
     assert all(tables.values())
     assert [row["updates"] for row in tables["efficiency"]] == [77, 42, 163]
     assert {"77", "42", "163"} <= {text.get_text() for text in figure.axes[0].texts}
-    assert any("R0 log" in text.get_text() for text in figure.axes[5].get_legend().get_texts())
+    assert any("earlier log: 80, 77, 55" in text.get_text() for text in figure.axes[5].get_legend().get_texts())

@@ -11,13 +11,12 @@ from auscult.report.html_parts import bullets, facts, figure, folded, number, pa
 from auscult.report.page_sections import heading, identity, recipe
 from auscult.report.panels import CROWD
 from auscult.report.performance_dashboard import summary
-from auscult.report.training_progress import R0_UPDATES
 
 MOST_ROWS = 200
 CAPTIONS = {
     "training_progress": "Training progress. Loss per symbol with the threshold and the update that ended each utterance; gradient norm "
-    "with a band of median ± 3 scaled MAD; frame error |p − γ|, which is the gradient of the loss by the logits; character error rate; "
-    "loss against gradient norm; cost.",
+    "with a band of a local line ± 3 scaled MAD; frame error |p − γ|, which is the gradient of the loss by the logits; character error "
+    "rate; loss against gradient norm; cost.",
     "spectrogram_analysis": "Spectrogram analysis. The waveform's log-mel for orientation, the tensor the model received, output "
     "probabilities with the blank on top, and the targets on the most probable alignment. Output frames are centred on the input.",
     "model_architecture": "Model architecture. Modules, measured output shapes and parameter shares from the module tree that ran.",
@@ -60,7 +59,6 @@ def _claims(check: Check) -> str:
 
 
 def _utterances(check: Check) -> str:
-    r0 = len(check.utterances) == len(R0_UPDATES) and check.start.get("model") == "deepspeech2"
     header = [
         "utterance",
         "T",
@@ -79,14 +77,12 @@ def _utterances(check: Check) -> str:
     remarks = [
         paragraph("Loss in nats per symbol. Uniform: the baseline, the loss of an output that knows nothing, in closed form.", "soft")
     ]
-    if r0:
-        header.append("R0 log, updates")
-        rows = [[*row, str(updates)] for row, updates in zip(rows, R0_UPDATES, strict=True)]
+    if check.earlier_updates:
+        header.append("earlier log, updates")
+        stated = [str(updates) for updates in check.earlier_updates]
+        rows = [[*row, *(stated[place : place + 1] or ["–"])] for place, row in enumerate(rows)]
         remarks.append(
-            paragraph(
-                "R0's figures are from its own log on its own utterances; it stopped at losses of 0.0012 to 0.0013 and called that 0.001.",
-                "soft",
-            )
+            paragraph("The earlier log ran on its own utterances under its own stop rule: a reference point, no comparison.", "soft")
         )
     listing = table(header, rows)
     if len(check.utterances) > CROWD:

@@ -119,6 +119,14 @@ class Check:
         """Seconds per output frame; nan where unknown."""
         return _number(self.model.get("frame_step"))
 
+    @cached_property
+    def earlier_updates(self) -> tuple[int, ...]:
+        """Updates that an earlier log states for the same utterances (`check.earlier_updates` of the recipe); empty where it has none."""
+        recipe = self.start.get("recipe")
+        section = recipe.get("check") if isinstance(recipe, dict) else None
+        stated = section.get("earlier_updates") if isinstance(section, dict) else None
+        return tuple(int(value) for value in stated or ())[: len(self.utterances)]
+
     def column(self, key: str) -> Floats:
         """Return a number of every utterance's start event, (utterances,)."""
         return np.array([utterance.number_of(key) for utterance in self.utterances])

@@ -58,7 +58,7 @@ def _rate(name: str, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     errors, words = [errors_of(item) for item in items], [int(item["words"]) for item in items]
     total = sum(words)
     low = high = float("nan")
-    if total and len(items) > 1:
+    if sum(errors) and len(items) > 1:  # without an error there is nothing to resample, and [0, 0] would look certain
         low, high = bootstrap_ratio(errors, words, replicates=REPLICATES)
     return {
         "group": name,

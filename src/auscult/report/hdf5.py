@@ -1,68 +1,62 @@
-"""Every number of a run in one HDF5 file, for tools that read those (`auscult check --hdf5`).
+"""All numbers of a check run in one HDF5 file, for tools that read arrays and not JSON.
 
-One group per kind of event, one dataset per field, rows in order; arrays of the checked utterances beside them. The run
-directory stays the truth: this is a copy of it, written as a whole.
+The event log stays the truth; this is a copy in another form, made from it whenever asked for. One group per utterance: the
+series of its steps as datasets, what is known of it as attributes, and the stored arrays.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from auscult.errors import MissingExtra
-from auscult.runs.directory import RunDirectory
+from auscult.report.check_record import Check, Overfit, read_check
 from auscult.runs.files import write_atomic
+from auscult.runs.json_values import to_json
 
 
 def write_hdf5(run_path: Path) -> Path:
-    """Write `metrics.h5` into a run directory and return its path.
+    """Write `metrics.h5` into a check run.
 
-    Groups: `events/<kind>` with a dataset per numeric or text field; `items/<split>` likewise; `arrays/<utterance>`.
-    A field that an event lacks is NaN or an empty text.
+    Returns:
+        The file. `/utterances/<number>` holds `steps/<name>` (steps,) float64, nan where not measured; `arrays/<name>`; and attributes.
+        `/model` holds the model's description as attributes, nested values as JSON.
 
     Raises:
         MissingExtra: h5py is not installed.
-        UserError: not a run directory.
+        UserError: the path is no check run, or the file cannot be written.
     """
     try:
         import h5py
     except ImportError as error:
-        raise MissingExtra("hdf5", "writing HDF5") from error
-    run = RunDirectory.open(run_path)
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
-        file.attrs["run"] = run.path.name
-        events = run.events.read()
-        for kind in dict.fromkeys(str(event["event"]) for event in events):
-            _write_rows(file.create_group(f"events/{kind}"), [event for event in events if event["event"] == kind])
-        for path in sorted((run.path / "items").glob("*.jsonl")):
-            _write_rows(file.create_group(f"items/{path.stem}"), run.read_items(path.stem))
-        for path in sorted(run.arrays_folder.glob("*.npz")):
-            group = file.create_group(f"arrays/{path.stem}")
-            with np.load(path) as arrays:
-                for name in arrays.files:
-                    values = arrays[name]
-                    group[name] = _plain(values)
-    target = run.path / "metrics.h5"
-    write_atomic(target, memory.getvalue())
-    return target
+        raise MissingExtra("hdf5", "the HDF5 file") from error
+    check = read_check(run_path)
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        _describe(file, {"run": check.run.path.name, "state": check.state, **check.end})
+        _describe(file.create_group("model"), check.model)
+        for utterance in check.utterances:
+            _fill(file.create_group(f"utterances/{utterance.number}"), check, utterance)
+    path = check.run.path / "metrics.h5"
+    write_atomic(path, stream.getvalue())
+    return path
 
 
-def _plain(values: np.ndarray) -> Any:
-    if values.dtype.kind != "U":
-        return values
-    return [str(value) for value in values]
+def _fill(group: Any, check: Check, utterance: Overfit) -> None:
+    _describe(group, utterance.start)
+    _describe(group.create_group("end"), utterance.end)
+    for name, values in utterance.steps.items():
+        group.create_dataset(f"steps/{name}", data=values)
+    for name, array in (check.arrays(utterance) or {}).items():
+        stored: Any = array.astype(object) if array.dtype.kind == "U" else array  # h5py has no fixed-width Unicode
+        group.create_dataset(f"arrays/{name}", data=stored)
 
 
-def _write_rows(group: Any, rows: list[dict[str, Any]]) -> None:
-    """Store rows as columns; nested values are left to events.jsonl."""
-    for name in dict.fromkeys(key for row in rows for key in row):
-        column = [row.get(name) for row in rows]
-        present = [value for value in column if value is not None]
-        if present and all(isinstance(value, int | float) for value in present):
-            group[name] = np.array([np.nan if value is None else float(value) for value in column])
-        elif present and all(isinstance(value, str) for value in present):
-            group[name] = ["" if value is None else value for value in column]
+def _describe(group: Any, values: Mapping[str, Any]) -> None:
+    for key, value in values.items():
+        if value is not None:
+            group.attrs[key] = value if isinstance(value, str | int | float | np.generic) else to_json(value)

@@ -63,10 +63,10 @@ def _draw_steps(axes: Axes, training: Training, key: str, title: str, label: str
             color=COLOURS[5],
             linewidth=0.7,
             alpha=0.6,
-            label="each update" if stride == 1 else f"every {stride}th update",
+            label="each logged update" if stride == 1 else f"every {stride}th logged update",
             rasterized=len(values) > 1000,
         )
-        axes.plot(updates, middle, color=COLOURS[0], label=f"running median, ± {reach * stride} updates")
+        axes.plot(updates, middle, color=COLOURS[0], label=f"running median, ± {reach * stride} logged")
         if values.min() > 0:
             axes.set_yscale("log")
     else:
@@ -111,18 +111,11 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
         if not len(updates):
             continue
         drawn += 1
-        axes.plot(updates, values, "o-", markersize=3.5, color=COLOURS[position], label=name.upper())
         at_best = values[updates == training.best_update]
+        label = f"{name.upper()}, {at_best[0]:.1%} at ★" if at_best.size else name.upper()
+        axes.plot(updates, values, "o-", markersize=3.5, color=COLOURS[position], label=label)
         if at_best.size:
             axes.plot(training.best_update, at_best[0], "*", markersize=14, color=COLOURS[position], markeredgecolor=INK, zorder=5)
-            axes.annotate(
-                f"{at_best[0]:.1%}",
-                (training.best_update, at_best[0]),
-                (0, -17 if position else 9),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8.5,
-            )
         rows += [
             {"update": int(u), "metric": name, "value": v, "best_checkpoint": u == training.best_update}
             for u, v in zip(updates, values, strict=True)
@@ -133,5 +126,7 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_ylim(bottom=0.0)
     _axis(axes, "error rate")
-    axes.legend(loc="upper right", title="★ kept; chosen on this very curve" if np.isfinite(training.best_update) else None)
+    axes.legend(
+        loc="upper right", title_fontsize=8.5, title="★ kept, chosen on this very curve" if np.isfinite(training.best_update) else None
+    )
     return rows

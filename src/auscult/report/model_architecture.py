@@ -2,12 +2,12 @@
 
 The boxes are the modules in the log's "model" event. They stand in the order in which the model ran them where the log has it
 ("order"), otherwise in the order of definition, and the figure says which. A model with more modules than fit is folded:
-first runs of equal siblings become one box with a count, then whole groups become one.
+deeper levels of the tree first, then runs of equal neighbours become one box with a count, then whole groups become one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,7 +51,7 @@ class Box:
 
 def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     """Return the figure and the rows behind its panels."""
-    boxes = fold(leaves(check.model.get("parts", [])))
+    boxes = boxes_of(check.model.get("parts", []))
     figure = new_figure("Model architecture", check.subtitle, float(np.clip(4.0 + 0.35 * len(boxes), 6.8, 9.4)), tag=SMOKE)
     if not boxes:
         not_available(figure.subplots(), "the log has no module tree")
@@ -76,10 +76,24 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     return figure, {"modules": rows, "specification": [{"what": key, "value": value} for key, value in specification]}
 
 
-def leaves(parts: Sequence[dict[str, Any]]) -> list[Box]:
-    """Return the modules without children, in running order where the log has it; what neither ran nor has parameters is dropped."""
-    names = [str(part["name"]) for part in parts]
-    parents = {name.rpartition(".")[0] for name in names}
+def boxes_of(parts: Sequence[dict[str, Any]], most: int = MOST_BOXES) -> list[Box]:
+    """Return the modules of the deepest level of the tree that fits, equal neighbours as one where they must; every parameter once."""
+    boxes: list[Box] = []
+    for depth in range(max((int(part["depth"]) for part in parts), default=0), 0, -1):
+        boxes = fold(cut(parts, depth), _equal, most)
+        if len(boxes) <= most:
+            return boxes
+    return fold(boxes, _one_group, most)
+
+
+def cut(parts: Sequence[dict[str, Any]], depth: int) -> list[Box]:
+    """Return the modules at a depth and the childless ones above it, in running order where the log has it.
+
+    What neither was called nor has parameters (idle dropout, helpers inside a front-end) is left out.
+    """
+    seen = [part for part in parts if part["parameters"] or part.get("output_shape")]
+    parents = {str(part["name"]).rpartition(".")[0] for part in seen}
+    chosen = [part for part in seen if part["depth"] == depth or (part["depth"] < depth and part["name"] not in parents)]
     boxes = [
         Box(
             str(p["name"]),
@@ -89,36 +103,29 @@ def leaves(parts: Sequence[dict[str, Any]]) -> list[Box]:
             1,
             p.get("order"),
         )
-        for p in parts
-        if p["name"] not in parents
+        for p in chosen
     ]
-    kept = [box for box in boxes if box.parameters or box.shape is not None]
-    if kept and all(box.order is not None for box in kept):
-        kept.sort(key=lambda box: box.order or 0)
-    return kept
+    return sorted(boxes, key=lambda box: box.order or 0) if all(box.order is not None for box in boxes) else boxes
 
 
-def fold(boxes: list[Box], most: int = MOST_BOXES) -> list[Box]:
-    """Return at most about `most` boxes: runs of equal neighbours as one, then neighbours of one group as one."""
-    for same in (_equal, _one_group):
-        if len(boxes) <= most:
-            return boxes
-        folded: list[Box] = []
-        for box in boxes:
-            if folded and same(folded[-1], box):
-                first = folded[-1].name.split(" … ")[0]
-                kinds = folded[-1].type if folded[-1].type == box.type else "several"
-                folded[-1] = replace(
-                    box,
-                    name=f"{first} … {box.name}",
-                    type=kinds,
-                    parameters=folded[-1].parameters + box.parameters,
-                    count=folded[-1].count + box.count,
-                )
-            else:
-                folded.append(box)
-        boxes = folded
-    return boxes
+def fold(boxes: list[Box], same: Callable[[Box, Box], bool], most: int = MOST_BOXES) -> list[Box]:
+    """Return the boxes as they are where they fit, otherwise with each run of neighbours that are the `same` as one box."""
+    if len(boxes) <= most:
+        return boxes
+    folded: list[Box] = []
+    for box in boxes:
+        if folded and same(folded[-1], box):
+            before = folded[-1]
+            folded[-1] = replace(
+                box,
+                name=f"{before.name.split(' … ')[0]} … {box.name}",
+                type=before.type if before.type == box.type else "several",
+                parameters=before.parameters + box.parameters,
+                count=before.count + box.count,
+            )
+        else:
+            folded.append(box)
+    return folded
 
 
 def _equal(one: Box, other: Box) -> bool:
@@ -160,8 +167,8 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box], total: int) -> None:
             )
         )
         count = f" × {box.count}" if box.count > 1 else ""
-        axes.text(0.05, middle, f"{shorten(box.type, 20)}{count}", va="center", fontsize=size, fontweight="bold")
-        axes.text(0.335, middle, shorten(box.name, 22), va="center", fontsize=size, color=OUTSIDE)
+        axes.text(0.05, middle, f"{shorten(box.type, 17)}{count}", va="center", fontsize=size, fontweight="bold")
+        axes.text(0.335, middle, shorten(box.name, 19), va="center", fontsize=size, color=OUTSIDE)
         axes.text(0.775, middle, _shape(box.shape), va="center", ha="right", fontsize=size)
         axes.text(0.968, middle, _percent(share) if box.parameters else "–", va="center", ha="right", fontsize=size)
         if ordered and position:
@@ -205,7 +212,10 @@ def _specification(check: Check, total: int) -> list[tuple[str, str]]:
         ("parameters", f"{total:,}"),
         ("float32 weights", f"{total * 4 / 1e6:,.1f} MB"),
         ("multiply-adds", _macs(model.get("macs_per_second"))),
-        ("output frame", f"{check.frame_step * 1000:g} ms ({1 / check.frame_step:g} per second)" if check.frame_step > 0 else "not stated"),
+        (
+            "output frame",
+            f"{check.frame_step * 1000:g} ms ({1 / check.frame_step:.4g} per second)" if check.frame_step > 0 else "not stated",
+        ),
     ]
     facts += [(f"front-end {key}".replace("_", " "), str(value)) for key, value in model.get("front_end", {}).items()]
     optimizer = check.start.get("recipe", {}).get("optimizer", {}) if isinstance(check.start.get("recipe"), dict) else {}

@@ -1,7 +1,8 @@
 """Figure 1 of a check: how each utterance was learned, update by update.
 
 R0's figure called a loss of 0.0012 converged at 0.001 and counted logged points as iterations. Here a marker stands at the
-very update that ended the utterance, with its own loss and reason, and R0's numbers appear as what they are: another log.
+very update that ended the utterance, with its own loss and reason, logged points are called logged points, and the numbers of
+an earlier log, where the recipe states some, appear as what they are: another log.
 """
 
 from __future__ import annotations
@@ -21,12 +22,10 @@ from auscult.report.panels import CROWD, Line, draw_distribution, draw_lines, li
 
 Floats = NDArray[np.float64]
 
-R0_UPDATES = (80, 77, 55)
-"""Iterations that the R0 log states for its three utterances, whose last logged losses were 0.00127, 0.00118 and 0.00128."""
-BAND_REACH = 5
-"""Updates to either side that the gradient band looks at."""
+BAND_POINTS = 11
+"""Logged updates that the gradient band looks at, the one it stands at among them."""
 BAND_WIDTH = 3.0
-"""Half width of the gradient band in median absolute deviations of log10(norm), scaled by 1.4826 to a standard deviation."""
+"""Half width of the gradient band in median absolute deviations, scaled by 1.4826 to a standard deviation."""
 
 
 def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
@@ -97,7 +96,7 @@ def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
     for position, utterance in enumerate(utterances):
         updates, norms = utterance.steps["update"], utterance.steps["gradient_norm"]
         kept = np.isfinite(norms) & (norms > 0)
-        low, high = (10**edge for edge in stability_band(np.log10(norms[kept])))
+        low, high = (10**edge for edge in stability_band(updates[kept], np.log10(norms[kept])))
         left = (norms[kept] < low) | (norms[kept] > high)
         outside, total, lost = outside + int(left.sum()), total + int(kept.sum()), lost + int((~kept).sum())
         if not crowd:
@@ -111,28 +110,39 @@ def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
             ]
     log_scale(axes, "y", *(utterance.steps["gradient_norm"] for utterance in utterances))
     axes.set_ylabel("L2 norm of the gradient")
-    remark = f"{outside:,} of {total:,} updates outside{'' if crowd else ' (circled)'}" + (f"\n{lost:,} not finite or 0" if lost else "")
+    remark = f"{outside:,} of {total:,} logged updates outside{'' if crowd else ' (circled)'}" + (
+        f"\n{lost:,} not finite or 0" if lost else ""
+    )
     axes.text(0.98, 0.95, remark, transform=axes.transAxes, ha="right", va="top", fontsize=8.5, bbox=note_box())
-    axes.set_xlabel(f"update   (band: median ± {BAND_WIDTH:g} MAD of log norm, ± {BAND_REACH} updates)")
+    axes.set_xlabel(f"update   (band: local line ± {BAND_WIDTH:g} MAD, log–log, {BAND_POINTS} logged)")
     return rows if crowd else bands
 
 
-def stability_band(values: Floats) -> tuple[Floats, Floats]:
-    """Return the lower and upper edge around each update of one utterance: median ± `BAND_WIDTH` scaled median absolute deviations.
+def stability_band(updates: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Return the lower and upper edge around each logged update of one utterance: a robust local line ± `BAND_WIDTH` scaled deviations.
+
+    The line is Theil and Sen's (median slope, median offset) through the `BAND_POINTS` logged updates around, values against
+    log10(update): a norm that falls steadily is stable, however steeply. The deviation is the median absolute one from that line.
 
     Args:
-        values: (updates,) log10 of the gradient norm, finite; the window reaches `BAND_REACH` updates to either side.
+        updates: (points,) increasing, at least 1.
+        values: (points,) log10 of the gradient norm, finite.
 
-    >>> low, high = stability_band(np.array([0.0, 0.0, 5.0, 0.0, 0.0]))
-    >>> float(low[2]), float(high[2])
-    (0.0, 0.0)
+    >>> low, high = stability_band(np.array([1.0, 2.0, 4.0, 8.0]), np.array([3.0, 2.0, 1.0, 0.0]))
+    >>> low.round(6).tolist() == high.round(6).tolist() == [3.0, 2.0, 1.0, 0.0]
+    True
     """
-    if not values.size:
+    size = min(BAND_POINTS, len(values))
+    if size < 2:
         return values, values
-    size = 2 * BAND_REACH + 1
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, BAND_REACH, constant_values=np.nan), size)  # (updates, size)
-    middle = np.nanmedian(windows, axis=1)
-    spread = BAND_WIDTH * 1.4826 * np.nanmedian(np.abs(windows - middle[:, None]), axis=1)
+    first = np.clip(np.arange(len(values)) - size // 2, 0, len(values) - size)
+    window = first[:, None] + np.arange(size)  # (points, size)
+    x, y = np.log10(updates)[window], values[window]
+    one, other = np.triu_indices(size, 1)
+    slope = np.median((y[:, other] - y[:, one]) / (x[:, other] - x[:, one]), axis=1)[:, None]
+    offset = np.median(y - slope * x, axis=1)[:, None]
+    spread = BAND_WIDTH * 1.4826 * np.median(np.abs(y - slope * x - offset), axis=1) + 1e-9
+    middle = slope[:, 0] * np.log10(updates) + offset[:, 0]
     return middle - spread, middle + spread
 
 
@@ -159,12 +169,12 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
         not_available(axes, "no losses and gradient norms in the log")
         return []
     within = [rank_correlation(utterance.steps["loss"], utterance.steps["gradient_norm"]) for utterance in utterances]
-    text = f"Spearman r = {rank_correlation(loss[kept], norm[kept]):.2f} over {kept.sum():,} updates"
+    text = f"Spearman r = {rank_correlation(loss[kept], norm[kept]):.2f} over {kept.sum():,} logged updates"
     if len(utterances) > CROWD:
         cells = axes.hexbin(
             loss[kept], norm[kept], xscale="log", yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True
         )
-        axes.figure.colorbar(cells, ax=axes, label="updates", pad=0.01)
+        axes.figure.colorbar(cells, ax=axes, label="logged updates", pad=0.01)
         text += f"\nwithin an utterance: median {np.nanmedian(within):.2f}" if np.isfinite(within).any() else ""
         rows: list[Row] = [
             {"utterance": u.label, "spearman_r": r, "updates": len(u.steps["loss"])} for u, r in zip(utterances, within, strict=True)
@@ -209,8 +219,8 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
             axes.set_xlabel(f"updates   (median {np.nanmedian(rates):.2f} updates/s; {np.nansum(check.results('seconds')):,.0f} s in all)")
         return rows
     _draw_bars(axes, utterances, updates)
-    if check.start.get("model") == "deepspeech2" and len(utterances) == len(R0_UPDATES):
-        label = "R0 log: 80, 77, 55 on its own utterances,\nstopped at losses of 0.0012 to 0.0013"
+    earlier = check.earlier_updates
+    if earlier:
         style: dict[str, Any] = {
             "linestyle": "none",
             "marker": "D",
@@ -219,8 +229,11 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
             "markeredgecolor": INK,
             "zorder": 5,
         }
-        axes.plot(R0_UPDATES, range(len(R0_UPDATES)), label=label, **style)
+        axes.plot(
+            earlier, range(len(earlier)), label=f"earlier log: {', '.join(map(str, earlier))}\n(its own utterances and stop rule)", **style
+        )
         axes.set_ylim(len(utterances) + 0.1, -0.7)
+        axes.set_xlim(0, max(axes.get_xlim()[1], 1.08 * max(earlier)))
         axes.legend(loc="lower right")
     return rows
 
@@ -229,7 +242,7 @@ def _draw_bars(axes: Axes, utterances: Sequence[Overfit], updates: Floats) -> No
     colours = [line_style(position)["color"] for position in range(len(utterances))]
     axes.barh(range(len(utterances)), np.nan_to_num(updates), height=0.4, color=colours)
     for position, utterance in enumerate(utterances):
-        rate = f"{utterance.result('seconds'):.0f} s, {utterance.updates_per_second:.2f}/s"
+        rate = f"{utterance.result('seconds'):.3g} s, {utterance.updates_per_second:.2f}/s"
         text = f"{updates[position]:.0f} updates, {rate}, {utterance.stop_reason}" if utterance.end else "not finished"
         axes.annotate(text, (0, position - 0.2), (5, 2), textcoords="offset points", va="bottom", fontsize=8.5)
     axes.set_ylim(len(utterances) - 0.5, -0.7)
