@@ -45,7 +45,8 @@ def plant(fault: dict[str, Any]) -> None:
         if fault["when"] == "before":
             strike()
         result = original(*args, **keywords)
-        strike()
+        if fault["when"] == "after":
+            strike()
         return result
 
     setattr(owner, name, wrapped)
