@@ -2,12 +2,12 @@
 
 The boxes are the modules in the log's "model" event. They stand in the order in which the model ran them where the log has it
 ("order"), otherwise in the order of definition, and the figure says which. A model with more modules than fit is folded:
-deeper levels of the tree first, then runs of equal neighbours become one box with a count, then whole groups become one.
+runs of equal neighbours become one box with a count, and where that is not enough, a shallower level of the tree is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,6 +57,9 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
         not_available(figure.subplots(), "the log has no module tree")
         return figure, {"modules": []}
     total = int(check.model.get("parameters") or sum(box.parameters for box in boxes))
+    rest = total - sum(box.parameters for box in boxes)
+    if rest > 0:  # held by a module that has children as well, so that no box owns them
+        boxes.append(Box("between the boxes", "Parameter", rest, None))
     grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1.0], height_ratios=[1.2, 1.0])
     _draw_boxes(figure.add_subplot(grid[:, 0]), boxes, total)
     _draw_bars(figure.add_subplot(grid[0, 1]), boxes, total)
@@ -77,13 +80,13 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
 
 
 def boxes_of(parts: Sequence[dict[str, Any]], most: int = MOST_BOXES) -> list[Box]:
-    """Return the modules of the deepest level of the tree that fits, equal neighbours as one where they must; every parameter once."""
+    """Return the modules of the deepest level of the tree that fits (at worst the top one), equal neighbours as one if they must."""
     boxes: list[Box] = []
     for depth in range(max((int(part["depth"]) for part in parts), default=0), 0, -1):
-        boxes = fold(cut(parts, depth), _equal, most)
+        boxes = fold(cut(parts, depth), most)
         if len(boxes) <= most:
-            return boxes
-    return fold(boxes, _one_group, most)
+            break
+    return boxes
 
 
 def cut(parts: Sequence[dict[str, Any]], depth: int) -> list[Box]:
@@ -108,18 +111,17 @@ def cut(parts: Sequence[dict[str, Any]], depth: int) -> list[Box]:
     return sorted(boxes, key=lambda box: box.order or 0) if all(box.order is not None for box in boxes) else boxes
 
 
-def fold(boxes: list[Box], same: Callable[[Box, Box], bool], most: int = MOST_BOXES) -> list[Box]:
-    """Return the boxes as they are where they fit, otherwise with each run of neighbours that are the `same` as one box."""
+def fold(boxes: list[Box], most: int = MOST_BOXES) -> list[Box]:
+    """Return the boxes as they are where they fit, otherwise with each run of equal neighbours as one box."""
     if len(boxes) <= most:
         return boxes
     folded: list[Box] = []
     for box in boxes:
-        if folded and same(folded[-1], box):
+        if folded and _equal(folded[-1], box):
             before = folded[-1]
             folded[-1] = replace(
                 box,
                 name=f"{before.name.split(' … ')[0]} … {box.name}",
-                type=before.type if before.type == box.type else "several",
                 parameters=before.parameters + box.parameters,
                 count=before.count + box.count,
             )
@@ -131,10 +133,6 @@ def fold(boxes: list[Box], same: Callable[[Box, Box], bool], most: int = MOST_BO
 def _equal(one: Box, other: Box) -> bool:
     per_module = one.parameters * other.count == other.parameters * one.count
     return one.group == other.group and one.type == other.type and one.shape == other.shape and per_module
-
-
-def _one_group(one: Box, other: Box) -> bool:
-    return one.group == other.group
 
 
 def _colours(boxes: Sequence[Box]) -> dict[str, str]:
