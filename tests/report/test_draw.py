@@ -12,6 +12,7 @@ from auscult.report import draw_check, draw_training
 FIVE = ["training_progress", "spectrogram_analysis", "model_architecture", "data_flow", "performance_dashboard"]
 
 
+@pytest.mark.slow
 def test_five_figures_with_svg_and_csv(check_run: Path) -> None:
     started = time.process_time()
     pictures = draw_check(check_run, formats=("png", "svg"))
