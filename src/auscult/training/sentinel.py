@@ -38,10 +38,6 @@ MEANING: dict[Cause, str] = {
 }  # fmt: skip
 
 
-class Diverged(RunFailed):
-    """The ladder of remedies is used up."""
-
-
 @dataclass(frozen=True)
 class Fault:
     """A refused micro-batch or update.
@@ -56,6 +52,16 @@ class Fault:
     cause: Cause
     ids: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
+
+
+class Diverged(RunFailed):
+    """The ladder of remedies is used up.
+
+    Attributes:
+        refused: the faults of the last update with their remedies; the last one is "stop".
+    """
+
+    refused: tuple[tuple[Fault, str], ...] = ()
 
 
 def is_spike(values: Sequence[float], value: float, threshold: float) -> bool:

@@ -19,7 +19,7 @@ from auscult.streams import Streams
 from auscult.tasks.base import Batch, Task
 from auscult.training.distributed import World
 from auscult.training.precision import Arithmetic
-from auscult.training.sentinel import Cause, Fault, Sentinel
+from auscult.training.sentinel import Cause, Diverged, Fault, Sentinel
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,14 @@ class Stepper:
         """Remedy faults one after the other; the loss scale falls once, in every process."""
         if any(fault.cause == "scale" for fault in faults):
             self.arithmetic.scale.fall()
-        return tuple((fault, "rescale" if fault.cause == "scale" else self.sentinel.remedy(update, fault)) for fault in faults)
+        remedied: list[tuple[Fault, str]] = []
+        for fault in faults:
+            try:
+                remedied.append((fault, "rescale" if fault.cause == "scale" else self.sentinel.remedy(update, fault)))
+            except Diverged as error:
+                error.refused = (*remedied, (fault, "stop"))
+                raise
+        return tuple(remedied)
 
     def _apply(self, norm: float, divisor: float) -> None:
         factor = 1.0 / divisor

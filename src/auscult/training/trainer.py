@@ -22,7 +22,7 @@ from auscult.errors import UserError, did_you_mean
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory
 from auscult.streams import Streams
-from auscult.tasks.base import Item, Task
+from auscult.tasks.base import Batch, Item, Task
 from auscult.training.averaging import MovingAverage
 from auscult.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from auscult.training.distributed import World
@@ -33,7 +33,7 @@ from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 from auscult.training.schedule import Schedule
 from auscult.training.selection import BestScores, EarlyStop
-from auscult.training.sentinel import Fault, Sentinel
+from auscult.training.sentinel import Diverged, Fault, Sentinel
 from auscult.training.snapshot import HasState
 from auscult.training.stepper import Step, Stepper
 
@@ -117,13 +117,22 @@ class Trainer:
                 continue
             group = [next(self.loader) for _ in range(self.budget.accumulate)]
             self._set_rate()
-            step = self.stepper.step([loaded.batch.to(self.arithmetic.device) for loaded in group], self.update)
+            step = self._step([loaded.batch.to(self.arithmetic.device) for loaded in group])
             self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
             if self.average is not None and step.applied:
                 self.average.update()
             self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
             self._report(step, [one for loaded in group for one in loaded.batch.ids])
         return self.stop_reason or f"budget of {self.budget.updates} updates used"
+
+    def _step(self, batches: list[Batch]) -> Step:
+        try:
+            return self.stepper.step(batches, self.update)
+        except Diverged as error:
+            self.update += 1
+            for fault, remedy in error.refused:
+                self._report_fault(fault, remedy)
+            raise
 
     def _make_loader(self) -> Loader:
         data = self.recipe.data
@@ -187,7 +196,12 @@ class Trainer:
         """Let no poisoned state be judged or saved: the sentinel would otherwise only notice at the next update."""
         if self.recipe.guard.enabled and not self.sentinel.state_is_finite():
             fault = Fault("state")
-            self._report_fault(fault, self.sentinel.remedy(self.update, fault))
+            try:
+                remedy = self.sentinel.remedy(self.update, fault)
+            except Diverged:
+                self._report_fault(fault, "stop")
+                raise
+            self._report_fault(fault, remedy)
 
     def _evaluate(self) -> None:
         if self.recipe.data.validation is None:
