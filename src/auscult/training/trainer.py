@@ -268,7 +268,7 @@ class Trainer:
             state = {name: part.state_dict() for name, part in self.parts.items()}
             position = {
                 "loader": self.loader.state(), "pending": self.pending, "stop_reason": self.stop_reason, "elapsed": self.elapsed,
-                "processes": self.world.size, "ring": self.sentinel.ring.state_dict() if off_grid else None,
+                "recipe": self.recipe.hash, "processes": self.world.size, "ring": self.sentinel.ring.state_dict() if off_grid else None,
             }  # fmt: skip
             save_checkpoint(
                 self.run.checkpoint("last"), self.model.state_dict(), self.task.specification,
@@ -302,10 +302,9 @@ class Trainer:
                 f"{path}: written by {state['processes']} process(es), this is a run of {self.world.size}; "
                 f"start it with torchrun --nproc-per-node={state['processes']}, or move the run away"
             )
-        try:
-            self.optimizer.load_state_dict(payload["optimizer"])
-        except ValueError as error:
-            raise UserError(f"{path}: optimiser state does not fit this recipe ({error}); check the optimizer section") from error
+        if state["recipe"] != self.recipe.hash:
+            raise UserError(f"{path}: written by a run of another recipe; put this run's own checkpoint back, or delete it to start over")
+        self.optimizer.load_state_dict(payload["optimizer"])
         self.update = int(payload["update"])
         self.loader.restore(state["loader"])
         self.epoch = int(state["loader"]["epoch"])
