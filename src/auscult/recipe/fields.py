@@ -202,7 +202,7 @@ class Check(Part):
     threshold: Annotated[float, Field(gt=0)] = 0.001
     """Loss that must truly be reached."""
     log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
-    """Updates between recorded steps."""
+    """Updates between looks at the output (frame error, character error); loss and gradient are recorded at every update."""
     ids: list[str] | None = None
     """Utterance ids to use; null takes the first ones of the training split by the hash of their ids."""
     earlier_updates: Annotated[list[int] | None, NO_EFFECT] = None

@@ -132,7 +132,9 @@ class Recognition(Task):
 
     def judge(self, model: nn.Module, batch: RecognitionBatch) -> list[Item]:
         """Decode a batch; an utterance whose output is not finite counts as failed, with every word deleted."""
-        logits, lengths = model(batch.samples, batch.sample_lengths)
+        return self._records(*model(batch.samples, batch.sample_lengths), batch)
+
+    def _records(self, logits: Tensor, lengths: Tensor, batch: RecognitionBatch) -> list[Item]:
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)  # (batch, frames, classes)
         losses = self._symbol_losses(logits, lengths, batch)
         values = log_probabilities.cpu().numpy()
@@ -225,7 +227,7 @@ class Recognition(Task):
         """Return frame error and character error rate."""
         logits, lengths = model(batch.samples, batch.sample_lengths)
         error = diagnostics.frame_error(logits, lengths, batch, self.alphabet.blank)
-        return {"frame_error": error, "cer": self.summarise(self.judge(model, batch))["cer"]}
+        return {"frame_error": error, "cer": self.summarise(self._records(logits, lengths, batch))["cer"]}
 
     def arrays(self, model: nn.Module, batch: RecognitionBatch) -> dict[str, np.ndarray]:
         """Return input, features, outputs and target for figures."""

@@ -76,9 +76,8 @@ def check(recipe: Recipe | str | Path, *overrides: str, root: str | Path = "runs
         summary = run.read_summary("check")
         return CheckResult(run.path, bool(summary["passed"]), summary["reasons"], run.read_items("check"), reused=True)
     with run.lock(), listening() as request, closing(Journal(run)) as journal:
-        run.events.path.unlink(
-            missing_ok=True
-        )  # an interrupted check starts over: it is minutes, and a half-learned utterance is no evidence
+        # An interrupted check starts over: it is minutes, and a half-learned utterance is no evidence.
+        run.events.path.unlink(missing_ok=True)
         run.set_state(State.RUNNING)
         try:
             return _Check(recipe, task, run, journal, request, progress).run_all()
@@ -164,8 +163,12 @@ class _Check:
                     loss = self._loss_now(model, batch)
                     reason = "threshold" if loss < limits.threshold else "budget"
                 bar.show(update, f"loss {loss:.4f}")
-                if update == 1 or update % limits.log_every == 0 or reason != "budget":
-                    self._log_step(index, update, loss, step.gradient_norm, model, batch, time.monotonic() - began)
+                diagnosed = update == 1 or update % limits.log_every == 0 or reason != "budget"
+                diagnostics = self._diagnose(model, batch) if diagnosed else {}
+                elapsed = time.monotonic() - began
+                self.journal.write(
+                    "step", index=index, update=update, loss=loss, gradient_norm=step.gradient_norm, elapsed=elapsed, **diagnostics
+                )
         item = self._conclude(index, cut, model, batch, update, reason, time.monotonic() - began)
         earlier = limits.earlier_updates or []
         return {**item, "earlier_updates": earlier[index]} if index < len(earlier) else item
@@ -192,11 +195,10 @@ class _Check:
         sentinel.restore_buffers(buffers)
         return value
 
-    def _log_step(self, index: int, update: int, loss: float, norm: float, model: nn.Module, batch: Batch, elapsed: float) -> None:
+    def _diagnose(self, model: nn.Module, batch: Batch) -> dict[str, float]:
         model.eval()
         with torch.no_grad():
-            diagnostics = self.task.diagnose(model, batch)
-        self.journal.write("step", index=index, update=update, loss=loss, gradient_norm=norm, elapsed=elapsed, **diagnostics)
+            return self.task.diagnose(model, batch)
 
     def _conclude(self, index: int, cut: Any, model: nn.Module, batch: Batch, update: int, reason: str, seconds: float) -> Item:
         model.eval()

@@ -95,16 +95,18 @@ def _note_shape(shapes: dict[str, list[int]], name: str) -> Any:
         while isinstance(output, tuple | list) and output:
             output = output[0]
         data = getattr(output, "data", output)
-        if isinstance(data, Tensor):
+        if isinstance(data, Tensor) and name not in shapes:
             shapes[name] = list(data.shape)
 
     return hook
 
 
 def _parts(model: nn.Module, shapes: dict[str, list[int]]) -> list[dict[str, Any]]:
+    order = {name: place for place, name in enumerate(shapes)}  # in which modules finished
     return [
         {
             "name": name,
+            "order": order.get(name),
             "type": type(module).__name__,
             "parameters": _parameters(module),
             "output_shape": shapes.get(name),
