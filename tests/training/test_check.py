@@ -60,6 +60,23 @@ def test_the_saved_weights_are_those_of_the_reported_loss(recipe: dict[str, Any]
         assert float(task.loss(model.train(), batch).value) == pytest.approx(result.items[0]["loss"], rel=1e-3)
 
 
+def test_a_loss_with_dropout_is_measured_without_it(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A threshold met by a lucky draw of dropout is not met: the reported loss is below it and repeats."""
+    recipe["model"] = {"name": "conv_ctc", "channels": 64, "blocks": 2, "dropout": 0.1}
+    recipe["optimizer"]["lr"] = 0.003
+    recipe["check"] |= {"ids": recipe["check"]["ids"][:1], "updates": 600, "threshold": 0.01}
+    resolved = Recipe.from_dict(recipe)
+    result = check(resolved, root=tmp_path)
+    assert result.passed, result.reasons
+    assert result.items[0]["loss"] < 0.01
+    task = resolved.task.build(recipe=resolved)
+    model = task.build_model().eval()
+    model.load_state_dict(load_checkpoint(RunDirectory.open(result.run).checkpoint("utterance-0"))["model"])
+    batch = task.collate([cut for cut in task.cuts("train") if cut.id == recipe["check"]["ids"][0]])
+    with torch.no_grad():
+        assert float(task.loss(model, batch).value) == pytest.approx(result.items[0]["loss"], rel=1e-4)
+
+
 def test_r0_carried_over_weights_are_caught(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The planted bug: one model for all utterances, as in R0, whose second utterance starts far above the uniform loss."""
     kept: list[torch.nn.Module] = []

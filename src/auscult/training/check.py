@@ -35,6 +35,9 @@ from auscult.training.sentinel import Diverged, Sentinel
 from auscult.training.stepper import Stepper
 from auscult.training.train import open_run
 
+NEAR = 2.0
+"""A training loss below this many thresholds is measured again, without anything random, on the weights the update has left."""
+
 
 @dataclass(frozen=True)
 class CheckResult:
@@ -159,7 +162,7 @@ class _Check:
                     break
                 update += 1
                 loss = step.loss
-                if step.loss < limits.threshold:
+                if step.loss < NEAR * limits.threshold:
                     loss = self._loss_now(model, batch)
                     reason = "threshold" if loss < limits.threshold else "budget"
                 bar.show(update, f"loss {loss:.4f}")
@@ -186,10 +189,12 @@ class _Check:
         )  # fmt: skip
 
     def _loss_now(self, model: nn.Module, batch: Batch) -> float:
-        """Return the training-mode loss of the present weights, leaving buffers as they were."""
+        """Return the loss of the present weights: statistics of this batch, nothing random, buffers left as they were."""
         sentinel = Sentinel(self.recipe.guard, model, torch.optim.SGD(model.parameters()), self.arithmetic)
         buffers = sentinel.copy_buffers()
-        model.train()
+        model.eval()
+        for module in model.modules():
+            module.train(getattr(module, "running_mean", None) is not None)
         with torch.no_grad(), self.arithmetic.autocast():
             value = float(self.task.loss(model, batch).value)
         sentinel.restore_buffers(buffers)
