@@ -65,7 +65,6 @@ def test_the_hash_names_results_only(values: dict[str, Any]) -> None:
         "data.threads=2",
         "data.cache_megabytes=0",
         "budget.log_every=1",
-        "budget.checkpoint_every=3",
         "check.log_every=1",
     ]
     same += ["precision.device=cpu", "sinks=[{name: diary}]", "optimizer.lr=0.001", "optimizer.lr=1e-3", "model.front_end={bins: 257}"]
@@ -78,6 +77,7 @@ def test_the_hash_names_results_only(values: dict[str, Any]) -> None:
         "model.front_end.bins=3",
         "optimizer={name: sgd, lr: 1e-3}",
         "guard.spike=9",
+        "budget.checkpoint_every=3",
     ):
         assert Recipe.from_dict(values, [override]).hash != recipe.hash, override
     assert recipe.fingerprint("data") == fingerprint(recipe.hash, "data")

@@ -147,8 +147,8 @@ class Budget(Part):
     """Batches whose gradients make one update."""
     evaluate_every: Positive = 200
     """Updates between evaluations on the validation split."""
-    checkpoint_every: Annotated[int, Field(ge=1), NO_EFFECT] = 200
-    """Updates between checkpoints; resuming is exact wherever they lie."""
+    checkpoint_every: Positive = 200
+    """Updates between checkpoints. Resuming is exact wherever they lie; after a refused update they bound how far a remedy goes back."""
     log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
     """Updates between entries in the event log."""
     keep: Positive = 1
