@@ -115,15 +115,19 @@ class Trainer:
                 except StopAsked:
                     self._leave_if_asked()
                 continue
-            group = [next(self.loader) for _ in range(self.budget.accumulate)]
-            self._set_rate()
-            step = self._step([loaded.batch.to(self.arithmetic.device) for loaded in group])
-            self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
-            if self.average is not None and step.applied:
-                self.average.update()
-            self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
-            self._report(step, [one for loaded in group for one in loaded.batch.ids])
+            self.advance()
         return self.stop_reason or f"budget of {self.budget.updates} updates used"
+
+    def advance(self) -> None:
+        """Take one update on the next batches and report it; what the grid asks for then is left to `train`."""
+        group = [next(self.loader) for _ in range(self.budget.accumulate)]
+        self._set_rate()
+        step = self._step([loaded.batch.to(self.arithmetic.device) for loaded in group])
+        self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
+        if self.average is not None and step.applied:
+            self.average.update()
+        self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
+        self._report(step, [one for loaded in group for one in loaded.batch.ids])
 
     def _step(self, batches: list[Batch]) -> Step:
         try:
