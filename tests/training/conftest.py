@@ -17,6 +17,7 @@ import yaml
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory, find_runs
 from auscult.testing.corpora import toy_corpus
+from auscult.training.checkpoint import load_checkpoint
 
 MODELS: dict[str, dict[str, Any]] = {
     "conv_ctc": {"name": "conv_ctc", "channels": 16, "blocks": 1, "dropout": 0.1},
@@ -127,6 +128,28 @@ class Trial:
     def train(self, *faults: dict[str, Any]) -> int:
         """Train until the process ends; return its exit code, negative for a signal."""
         return self.nursery.wait(self.start(*faults))
+
+    def evidence(self) -> dict[str, Any]:
+        """Everything about a finished run that must not depend on interruptions."""
+        run = self.run
+        events = run.events.read()
+        steps = [event for event in events if event["event"] == "step"]
+        return {
+            "state": run.state,
+            "weights": (run.path / "model.safetensors").read_bytes(),
+            "items": (run.path / "items" / "validation.jsonl").read_bytes(),
+            "best": {name: value.numpy().tobytes() for name, value in load_checkpoint(run.checkpoint("best"))["model"].items()},
+            "steps": [(event["update"], event["loss"], event["gradient_norm"], event["lr"]) for event in steps],
+            "evaluations": [(event["update"], event["metrics"]) for event in events if event["event"] == "evaluation"],
+            "reason": run.reason,
+            "starts": sum(event["event"] == "start" for event in events),
+            "checkpoints": sorted(path.name for path in (run.path / "checkpoints").iterdir()),
+        }
+
+    def differences(self, other: Trial) -> list[str]:
+        """Names of the parts of the evidence in which two trials differ."""
+        mine, theirs = self.evidence(), other.evidence()
+        return [name for name in mine if mine[name] != theirs[name]]
 
     @property
     def run(self) -> RunDirectory:

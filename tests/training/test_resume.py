@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from auscult.runs.directory import RunDirectory
 from auscult.runs.state import State
 from auscult.training.checkpoint import load_checkpoint
 
@@ -55,38 +54,17 @@ def kill(target: str, call: int, when: str = "before") -> dict[str, Any]:
     return {"target": target, "call": call, "when": when, "signal": int(signal.SIGKILL)}
 
 
-def evidence(run: RunDirectory) -> dict[str, Any]:
-    """Everything that must not depend on interruptions."""
-    events = run.events.read()
-    return {
-        "state": run.state,
-        "weights": (run.path / "model.safetensors").read_bytes(),
-        "items": (run.path / "items" / "validation.jsonl").read_bytes(),
-        "best": {name: value.numpy().tobytes() for name, value in load_checkpoint(run.checkpoint("best"))["model"].items()},
-        "steps": [(event["update"], event["loss"], event["gradient_norm"], event["lr"]) for event in events if event["event"] == "step"],
-        "evaluations": [(event["update"], event["metrics"]) for event in events if event["event"] == "evaluation"],
-        "reason": run.reason,
-        "starts": sum(event["event"] == "start" for event in events),
-        "checkpoints": sorted(path.name for path in (run.path / "checkpoints").iterdir()),
-    }
-
-
-def assert_same(found: RunDirectory, expected: RunDirectory) -> None:
-    one, other = evidence(found), evidence(expected)
-    assert [name for name in one if one[name] != other[name]] == []
-
-
 def test_killed_convolutional_run_repeats_bit_for_bit(trial: Callable[..., Any]) -> None:
     """Workers, accumulation, moving average, plateau in mid-patience, average of the best."""
     whole, killed = trial(**CONVOLUTIONAL), trial(**CONVOLUTIONAL)
     assert whole.train() == 0
-    steps = evidence(whole.run)["steps"]
+    steps = whole.evidence()["steps"]
     assert len({lr for update, _, _, lr in steps if update > 4}) >= 3, "the plateau must really reduce the rate"
     for fault in (kill(STEP, 3), kill(SAVE, 3, "half"), kill(JUDGE, 4), kill(FINISH, 1)):
         assert killed.train(fault) == -signal.SIGKILL
         assert killed.run.state is State.CRASHED
     assert killed.train() == 0
-    assert_same(killed.run, whole.run)
+    assert killed.differences(whole) == []
     assert not list(killed.run.path.rglob("*.tmp"))
 
 
@@ -95,11 +73,11 @@ def test_killed_recurrent_run_repeats_bit_for_bit(trial: Callable[..., Any]) -> 
     whole, killed = trial("deepspeech2", **RECURRENT), trial("deepspeech2", **RECURRENT)
     assert whole.train() == 0
     assert "no improvement" in whole.run.reason
-    assert 20 < len(evidence(whole.run)["steps"]) < 80
+    assert 20 < len(whole.evidence()["steps"]) < 80
     for fault in (kill(OPTIMIZER, 6, "after"), kill(RENAMED, 3, "after"), kill(JUDGE, 2, "after")):
         assert killed.train(fault) == -signal.SIGKILL
     assert killed.train() == 0
-    assert_same(killed.run, whole.run)
+    assert killed.differences(whole) == []
 
 
 def test_an_altered_optimiser_state_is_seen(trial: Callable[..., Any]) -> None:
@@ -117,7 +95,7 @@ def test_an_altered_optimiser_state_is_seen(trial: Callable[..., Any]) -> None:
     specification = Specification.from_dict(payload.pop("specification"))
     save_checkpoint(path, payload.pop("model"), specification, **payload)
     assert robbed.train() == 0
-    assert evidence(robbed.run)["weights"] != evidence(whole.run)["weights"]
+    assert robbed.evidence()["weights"] != whole.evidence()["weights"]
 
 
 def random_faults(seed: int, count: int) -> list[dict[str, Any]]:
@@ -145,7 +123,7 @@ def test_ten_kills_at_random_places(trial: Callable[..., Any], model: str, secti
     for fault in random_faults(workers, 10):
         assert killed.train(fault) == -signal.SIGKILL, killed.said
     assert killed.train() == 0
-    assert_same(killed.run, whole.run)
+    assert killed.differences(whole) == []
 
 
 @pytest.mark.slow
@@ -164,7 +142,7 @@ def test_ten_kills_at_random_times(trial: Callable[..., Any], model: str, sectio
         kills += killed.nursery.wait(pid) == -signal.SIGKILL
     assert kills >= 3
     assert killed.train() == 0
-    assert_same(killed.run, whole.run)
+    assert killed.differences(whole) == []
 
 
 def test_same_seed_twice_and_any_number_of_workers_give_the_same_bits(trial: Callable[..., Any]) -> None:
@@ -172,12 +150,12 @@ def test_same_seed_twice_and_any_number_of_workers_give_the_same_bits(trial: Cal
     for workers in (0, 0, 1, 2):
         one = trial(**{**CONVOLUTIONAL, "data": {**CONVOLUTIONAL["data"], "workers": workers}})
         assert one.train() == 0
-        runs.append(one.run)
+        runs.append(one)
     for other in runs[1:]:
-        assert_same(other, runs[0])
+        assert other.differences(runs[0]) == []
     different = trial(**CONVOLUTIONAL, seed=1)
     assert different.train() == 0
-    assert evidence(different.run)["weights"] != evidence(runs[0])["weights"]
+    assert different.evidence()["weights"] != runs[0].evidence()["weights"]
 
 
 def test_events_of_a_run_killed_before_its_first_checkpoint_start_over(trial: Callable[..., Any]) -> None:
