@@ -189,3 +189,40 @@ def test_metric_after_a_bad_batch_is_that_of_a_clean_run() -> None:
         items = [item for index in range(1000, 1050) for item in stepper.task.judge(stepper.model, stepper.task.batch(index))]  # type: ignore[attr-defined]
         losses.append(stepper.task.summarise(items)["error"])
     assert losses[1] == pytest.approx(losses[0], rel=0.2)
+
+
+class _Steep(ToyTask):
+    """Gradients that are finite one batch at a time, and whose sum has no finite norm."""
+
+    def loss(self, model: nn.Module, batch: ToyBatch) -> Loss:
+        return Loss(sum(parameter.sum() for parameter in model.parameters()) * 2e17, len(batch.ids))
+
+
+def test_a_sum_of_finite_gradients_that_overflows_is_refused() -> None:
+    """Clipping by an infinite norm multiplies infinity by zero: every weight would be NaN."""
+    task = _Steep(batch_norm=False)
+    stepper = make(task, clip=1.0)
+    assert stepper.step([task.batch(0)], 0).applied
+    step = stepper.step([task.batch(index) for index in range(4)], 1)
+    assert not step.applied
+    assert [(fault.cause, len(fault.ids), remedy) for fault, remedy in step.faults] == [("gradient", 16, "skip")]
+    assert finite(stepper.model)
+
+
+def test_what_only_overflows_float16_is_not_blamed_on_the_data() -> None:
+    task = ToyTask(batch_norm=False)
+    stepper = make(task, guard=Guard(trips=1, snapshots=1), compute="float16", lr=1e-6)
+    batch = task.batch(0)
+    features = batch.features.clone()
+    features[1] = 7e4  # beyond the largest float16
+    large = dataclasses.replace(batch, features=features)
+    remedies = []
+    for update in range(2):
+        [(fault, remedy)] = stepper.step([large], update).faults
+        remedies.append(remedy)
+        assert fault.culprits == ()
+        assert fault.ids == batch.ids
+    assert remedies == ["skip", "float32"]
+    assert not stepper.sentinel.quarantine
+    assert stepper.step([large], 2).applied
+    assert finite(stepper.model)
