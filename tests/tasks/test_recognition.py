@@ -60,6 +60,20 @@ def test_augmentation_needs_generators_and_follows_them(tmp_path: Path) -> None:
     assert not torch.equal(drawn[0].sample_lengths, drawn[2].sample_lengths)
 
 
+def test_augmentation_never_makes_an_utterance_too_short_for_its_text(tmp_path: Path) -> None:
+    values = toy_recipe(tmp_path)
+    values["data"]["augment"] = [{"name": "speed", "factors": [4.0]}]
+    values["model"]["stride"] = 8
+    recipe = Recipe.from_dict(values)
+    task = recipe.task.build(recipe=recipe)
+    cuts = list(task.cuts("train"))
+    batch = task.collate(cuts, [np.random.default_rng(index) for index in range(len(cuts))])
+    torch.manual_seed(0)
+    assert torch.isfinite(task.loss(task.build_model(), batch).value)
+    original = task.collate(cuts).sample_lengths
+    assert bool((batch.sample_lengths == original).any()), "some utterances cannot be four times as fast"
+
+
 def test_initial_loss_of_a_fresh_model_is_near_theory(tmp_path: Path) -> None:
     task = make(tmp_path)
     batch = task.collate(list(task.cuts("train"))[:4])

@@ -7,6 +7,7 @@ Every judged utterance becomes a record with its edit counts; rates are ratios o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -110,12 +111,9 @@ class Recognition(Task):
             UserError: a text holds characters outside the alphabet and `unknown` is "error".
         """
         samples = [self.store.samples(cut) for cut in cuts]
-        if random is not None:
-            for augmentation in self.augmentations:
-                samples = [
-                    augmentation(one, self.specification.sample_rate, generator) for one, generator in zip(samples, random, strict=True)
-                ]
         tokens = [self.alphabet.encode(text_of(cut), unknown=self.unknown, id=cut.id) for cut in cuts]
+        if random is not None:
+            samples = [self._augmented(*one) for one in zip(samples, tokens, random, strict=True)]
         return RecognitionBatch(
             samples=_pad([torch.from_numpy(np.ascontiguousarray(one, dtype=np.float32)) for one in samples], 0.0),
             sample_lengths=torch.tensor([len(one) for one in samples], dtype=torch.int64),
@@ -123,6 +121,14 @@ class Recognition(Task):
             token_lengths=torch.tensor([len(one) for one in tokens], dtype=torch.int64),
             ids=tuple(cut.id for cut in cuts),
         )
+
+    def _augmented(self, samples: np.ndarray, tokens: list[int], random: np.random.Generator) -> np.ndarray:
+        """Return augmented samples, or the original ones where they would get too short for their text (faster speech does that)."""
+        changed = samples
+        for augmentation in self.augmentations:
+            changed = augmentation(changed, self.specification.sample_rate, random)
+        needed = len(tokens) + sum(first == second for first, second in pairwise(tokens))
+        return samples if len(changed) < len(samples) and self._output_frames(len(changed)) < needed else changed
 
     def loss(self, model: nn.Module, batch: RecognitionBatch) -> Loss:
         """Mean CTC loss of a batch."""
@@ -132,7 +138,8 @@ class Recognition(Task):
 
     def judge(self, model: nn.Module, batch: RecognitionBatch) -> list[Item]:
         """Decode a batch; an utterance whose output is not finite counts as failed, with every word deleted."""
-        return self._records(*model(batch.samples, batch.sample_lengths), batch)
+        logits, lengths = model(batch.samples, batch.sample_lengths)
+        return self._records(logits, lengths, batch)
 
     def _records(self, logits: Tensor, lengths: Tensor, batch: RecognitionBatch) -> list[Item]:
         log_probabilities = torch.log_softmax(logits.float(), dim=-1)  # (batch, frames, classes)

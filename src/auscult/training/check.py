@@ -245,6 +245,6 @@ class _Check:
         self.journal.write("batch_independence", max_leak=found.gradient, padding_difference=found.padding, passed=found.holds)
         if not found.holds:
             self.reasons.append(
-                f"batch independence: the output of one utterance depends on the others in its batch (largest gradient {found.gradient:.2g}, "
-                f"largest difference alone and padded {found.padding:.2g})"
+                "batch independence: the output of one utterance depends on the others in its batch "
+                f"(largest gradient {found.gradient:.2g}, largest difference alone and padded {found.padding:.2g})"
             )

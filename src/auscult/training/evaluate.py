@@ -76,14 +76,7 @@ def evaluate(run: str | Path, *overrides: str, split: str = "test", checkpoint: 
     load_weights(model, payload, task.specification, path)
     model.to(arithmetic.device)
     with ProgressBar(f"{directory.path.name} {split}", len(task.cuts(split)), enabled=progress) as bar:
-        done = 0
-
-        def advance(judged: int) -> None:
-            nonlocal done
-            done += judged
-            bar.show(done, "")
-
-        items = judge_split(task, model, recipe, split, arithmetic, advance=advance)
+        items = judge_split(task, model, recipe, split, arithmetic, advance=bar.advance)
     summary = summary_of(task, items, split=split, checkpoint=checkpoint, update=int(payload["update"]), overrides=list(overrides))
     if not overrides:
         directory.write_items(split, items)

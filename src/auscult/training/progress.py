@@ -24,7 +24,7 @@ class ProgressBar:
     """
 
     def __init__(self, title: str, total: int, completed: int = 0, enabled: bool = True) -> None:
-        self.title, self.total, self.enabled = title, total, enabled
+        self.title, self.total, self.done, self.enabled = title, total, completed, enabled
         self.console = Console(stderr=True)
         self.live = enabled and self.console.is_terminal
         self.started, self.first, self.last_line = time.monotonic(), completed, time.monotonic()
@@ -54,6 +54,11 @@ class ProgressBar:
             rate = (completed - self.first) / max(time.monotonic() - self.started, 1e-9)
             sys.stderr.write(f"{self.title} {completed}/{self.total} {status} {rate:.1f}/s\n")
             sys.stderr.flush()
+
+    def advance(self, count: int) -> None:
+        """Move the bar by a number of steps."""
+        self.done += count
+        self.show(self.done, "")
 
     def say(self, text: str) -> None:
         """Print a line above the bar."""

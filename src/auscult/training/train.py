@@ -31,7 +31,7 @@ from auscult.training.interruption import Interrupted, listening
 from auscult.training.journal import Journal
 from auscult.training.progress import ProgressBar
 from auscult.training.sentinel import Diverged
-from auscult.training.trainer import StopAsked, Trainer
+from auscult.training.trainer import StopAsked, Trainer, best_checkpoint
 
 
 @dataclass
@@ -236,7 +236,7 @@ def _finish(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jou
 def _try_average(trainer: Trainer, task: Task, run: RunDirectory, journal: Journal) -> None:
     """Average the best checkpoints and keep the average if validation says it is better than the best of them."""
     updates = [update for update, _ in trainer.best.entries]
-    states = [load_checkpoint(trainer.best_path(update))["model"] for update in updates]
+    states = [load_checkpoint(best_checkpoint(run, update))["model"] for update in updates]
     trainer.model.load_state_dict(average_states(states))
     score = task.summarise(trainer.judge("validation"))[task.primary_metric]
     best = trainer.best.entries[0][1]

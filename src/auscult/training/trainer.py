@@ -251,16 +251,12 @@ class Trainer:
 
     def _save_best(self, dropped: list[int]) -> None:
         """Write the weights of this evaluation, and make `best` those of the best one."""
-        save_checkpoint(self.best_path(self.update), self.model.state_dict(), self.task.specification, update=self.update)
+        save_checkpoint(best_checkpoint(self.run, self.update), self.model.state_dict(), self.task.specification, update=self.update)
         if self.best.entries[0][0] == self.update:
             save_checkpoint(self.run.checkpoint("best"), self.model.state_dict(), self.task.specification, update=self.update)
             self.journal.write("checkpoint", update=self.update, which="best")
         for update in dropped:
-            self.best_path(update).unlink(missing_ok=True)
-
-    def best_path(self, update: int) -> Path:
-        """Return the file that keeps the weights of a good evaluation."""
-        return self.run.checkpoint(f"best-{update}")
+            best_checkpoint(self.run, update).unlink(missing_ok=True)
 
     def save(self, off_grid: bool = False) -> None:
         """Write the checkpoint a resumed run continues from.
@@ -330,3 +326,8 @@ class Trainer:
         """Return what to raise once everything is saved."""
         number = self.request.signal or 15
         return Interrupted(number, f"stopped by signal {number} at update {self.update}; saved; run the same command to continue")
+
+
+def best_checkpoint(run: RunDirectory, update: int) -> Path:
+    """Return the file that keeps the weights of one of the best evaluations."""
+    return run.checkpoint(f"best-{update}")
