@@ -30,10 +30,8 @@ def test_polish_diacritics_survive_any_spelling() -> None:
         assert polish.decode(tokens) == PANGRAM.lower()
 
 
-def test_checksum_is_fixed_and_tells_alphabets_apart() -> None:
-    english = Alphabet.named("english")
-    assert english.checksum == "8760cc18018acc4ad889548908c62ae88be3aeb3822ff81c0d8f5da66bb77d75"
-    assert english.checksum == Alphabet(tuple(" 'abcdefghijklmnopqrstuvwxyz")).checksum != Alphabet.named("polish").checksum
+def test_the_order_of_labels_is_fixed() -> None:
+    assert Alphabet.named("english") == Alphabet(tuple(" 'abcdefghijklmnopqrstuvwxyz")) != Alphabet.named("polish")
 
 
 def test_alphabet_of_texts_does_not_depend_on_their_order() -> None:

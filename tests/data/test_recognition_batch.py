@@ -81,10 +81,9 @@ def test_select_keeps_items_and_trims_padding() -> None:
         batch.select([2])
 
 
-def test_pad_and_seconds() -> None:
+def test_pad() -> None:
     batch = RecognitionBatch.pad([np.ones(8), np.ones(4)], [[], [3]], ["a", "b"])
     assert batch.samples.sum() == 12
     assert batch.token_lengths.tolist() == [0, 1]
-    assert batch.audio_seconds(4) == 3.0
     assert batch.to("cpu").ids == batch.ids
     assert pickle.loads(pickle.dumps(batch)).ids == batch.ids

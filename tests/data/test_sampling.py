@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auscult.data.sampling import BatchStream, plan_batches, plan_sorted, shard, update_groups
+from auscult.data.sampling import BatchStream, plan_batches, plan_sorted, update_groups
 from auscult.errors import UserError
 from auscult.streams import Streams
 from auscult.testing.sampling import check_sampler
@@ -97,9 +97,10 @@ def test_shards_are_equal_and_complete(sizes: list[int], world_size: int) -> Non
     if sum(sizes) < world_size:
         if sum(sizes):
             with pytest.raises(UserError, match="processes"):
-                shard(batches, 0, world_size)
+                update_groups(batches, world_size)
         return
-    shards = [shard(batches, rank, world_size) for rank in range(world_size)]
+    groups = [group for group in update_groups(batches, world_size) if group]
+    shards = [[group[rank] for group in groups] for rank in range(world_size)]
     assert len({len(part) for part in shards}) == 1
     assert all(len(batch) for part in shards for batch in part)
     assert sorted(int(index) for part in shards for batch in part for index in batch) == list(range(sum(sizes)))
@@ -111,7 +112,7 @@ def test_processes_together_see_the_batches_of_one() -> None:
     for position in range(len(batches) // 2):
         assert listed(groups[position]) == listed(batches[2 * position : 2 * position + 2])
     with pytest.raises(UserError, match="rank must be from 0 to world_size - 1 = 1, got 2"):
-        shard(batches, 2, 2)
+        stream(rank=2, world_size=2)
 
 
 def stream(**settings: object) -> BatchStream:
@@ -129,9 +130,8 @@ def test_every_position_can_be_resumed(world_size: int) -> None:
     for cut in range(0, 90, 7):
         source = stream(world_size=world_size, rank=world_size - 1)
         head = take(source, cut)
-        resumed = BatchStream.from_state(
-            source.state(), DURATIONS, streams=Streams(3), seconds=20.0, buckets=5, world_size=world_size, rank=world_size - 1
-        )
+        resumed = stream(world_size=world_size, rank=world_size - 1)
+        resumed.restore(source.state())
         assert head + take(resumed, 90 - cut) == whole
     assert take(stream(world_size=world_size, rank=world_size - 1, start=whole[40][:2]), 3) == whole[40:43]
 
@@ -155,7 +155,8 @@ def test_excluded_items_leave_and_other_batches_stay() -> None:
             assert by_position[epoch, index] == expected
         else:
             assert (epoch, index) not in by_position
-    resumed = BatchStream.from_state(source.state(), DURATIONS, streams=Streams(3), seconds=20.0, buckets=5)
+    resumed = stream()
+    resumed.restore(source.state())
     assert take(resumed, 5) == take(source, 5)
 
 

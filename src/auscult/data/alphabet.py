@@ -1,15 +1,14 @@
-"""The characters a recogniser writes: a frozen, sorted, checksummed table that is data, not code.
+"""The characters a recogniser writes: a frozen, sorted table that is data, not code.
 
 Problem: token tables rebuilt from a set or from the order of a file change between runs, and a checkpoint then decodes to
 nonsense without complaint; a blank assumed at 0 or at the end does the same. Choice: labels are sorted by code point, single
-characters in Unicode composed form (NFC) and lower case, the blank always follows the last label, and `checksum` is compared
-wherever labels travel. Rejected: dropping unknown characters by default (the reference text silently becomes another one).
+characters in Unicode composed form (NFC) and lower case, the blank always follows the last label, and labels are compared
+wherever they travel (run directory, checkpoint). Rejected: dropping unknown characters by default (the reference text silently
+becomes another one).
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
@@ -88,11 +87,6 @@ class Alphabet:
     def blank(self) -> int:
         """Token of the CTC blank: the one after the last label."""
         return len(self.labels)
-
-    @property
-    def checksum(self) -> str:
-        """SHA-256 of the ordered labels, hexadecimal."""
-        return hashlib.sha256(json.dumps(list(self.labels), ensure_ascii=True).encode()).hexdigest()
 
     def unknown(self, text: str) -> dict[str, int]:
         """Return the characters of the normalised text outside the alphabet with their counts, sorted.

@@ -127,10 +127,6 @@ class RecognitionBatch:
         """Number of utterances."""
         return len(self.ids)
 
-    def audio_seconds(self, sample_rate: int) -> float:
-        """Seconds of audio, padding not counted."""
-        return int(self.sample_lengths.sum()) / sample_rate
-
     def to(self, device: torch.device | str) -> RecognitionBatch:
         """Return the batch with its tensors on a device."""
         return replace(

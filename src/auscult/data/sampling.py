@@ -162,17 +162,6 @@ def _spread(pieces: list[np.ndarray], extra: Sequence[int], world_size: int) -> 
     return parts
 
 
-def shard(batches: Sequence[np.ndarray], rank: int, world_size: int) -> list[np.ndarray]:
-    """Return the batches of one process; all processes get equally many, together every item exactly once.
-
-    >>> [len(shard([np.array([0, 1, 2]), np.array([3]), np.array([4, 5])], rank, 2)) for rank in (0, 1)]
-    [2, 2]
-    """
-    if not 0 <= rank < world_size:
-        raise UserError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
-    return [group[rank] for group in update_groups(batches, world_size) if group]
-
-
 class BatchStream:
     """The endless sequence of (epoch, batch index, item indices) of one process, with a position of two integers.
 
@@ -266,27 +255,6 @@ class BatchStream:
         self._excluded = {int(index) for index in state["excluded"]}
         self._plan = None
         self._require_items()
-
-    @classmethod
-    def from_state(
-        cls,
-        state: Mapping[str, Any],
-        durations: np.ndarray,
-        *,
-        streams: Streams,
-        seconds: float | None = None,
-        items: int | None = None,
-        buckets: int = 1,
-        order: Order = "shuffled",
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> BatchStream:
-        """Build a stream at a position returned by `state`."""
-        stream = cls(
-            durations, streams=streams, seconds=seconds, items=items, buckets=buckets, order=order, rank=rank, world_size=world_size
-        )  # fmt: skip
-        stream.restore(state)
-        return stream
 
     def _require_items(self) -> None:
         total, gone = len(self.durations), len(self._excluded & set(range(len(self.durations))))

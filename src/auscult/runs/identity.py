@@ -20,7 +20,7 @@ from typing import Any
 import auscult
 from auscult.runs.json_values import to_json
 
-PACKAGES = ("auscult", "torch", "numpy", "scipy", "lhotse", "soundfile", "soxr", "numba", "triton", "kenlm", "safetensors")
+PACKAGES = ("auscult", "torch", "numpy", "scipy", "lhotse", "soundfile", "soxr", "triton", "flashlight-text", "safetensors")
 """Packages whose version can change a result."""
 
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")

@@ -114,13 +114,7 @@ class Recognition(Task):
         tokens = [self.alphabet.encode(text_of(cut), unknown=self.unknown, id=cut.id) for cut in cuts]
         if random is not None:
             samples = [self._augmented(*one) for one in zip(samples, tokens, random, strict=True)]
-        return RecognitionBatch(
-            samples=_pad([torch.from_numpy(np.ascontiguousarray(one, dtype=np.float32)) for one in samples], 0.0),
-            sample_lengths=torch.tensor([len(one) for one in samples], dtype=torch.int64),
-            tokens=_pad([torch.tensor(one, dtype=torch.int64) for one in tokens], -1),
-            token_lengths=torch.tensor([len(one) for one in tokens], dtype=torch.int64),
-            ids=tuple(cut.id for cut in cuts),
-        )
+        return RecognitionBatch.pad(samples, tokens, [cut.id for cut in cuts])
 
     def _augmented(self, samples: np.ndarray, tokens: list[int], random: np.random.Generator) -> np.ndarray:
         """Return augmented samples, or the original ones where they would get too short for their text (faster speech does that)."""
@@ -275,7 +269,3 @@ def transcript_item(utterance_id: str, reference: str, hypothesis: str) -> Item:
 def item_words(item: Item) -> EditCounts:
     """Return the word edit counts stored in a record."""
     return EditCounts(int(item["substitutions"]), int(item["insertions"]), int(item["deletions"]), int(item["words"]))
-
-
-def _pad(rows: list[Tensor], value: float) -> Tensor:
-    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
