@@ -24,7 +24,13 @@ from auscult.testing.models import FramedSamples, english_specification
 LAYERS = [(800, 800, 51, 1), (800, 800, 51, 3), (800, 800, 51, 8), (256, 256, 100, 4)]
 """(inputs, hidden, frames, batch)"""
 
-PROMISES = {"layer 800x800 frames 51 batch 1": 1.1, "layer 800x800 frames 51 batch 3": 1.3, "layer 800x800 frames 51 batch 8": 1.05}
+WHOLE_STEP = "deepspeech2 step 257 bins frames 112 batch 1"
+PROMISES = {
+    "layer 800x800 frames 51 batch 1": 1.5,
+    "layer 800x800 frames 51 batch 3": 1.3,
+    "layer 800x800 frames 51 batch 8": 1.05,
+    WHOLE_STEP: 1.4,
+}
 """Ratios that must hold; below what was measured, because shared machines jitter."""
 
 
@@ -80,7 +86,7 @@ def main() -> int:
         ours, theirs = BidirectionalGru(inputs, hidden, False), nn.GRU(inputs, hidden, bias=False, bidirectional=True)
         name = f"layer {inputs}x{hidden} frames {frames} batch {batch}"
         results[name] = alternate(layer_step(ours, frames, batch), layer_step(theirs, frames, batch), options.repeats)
-    results["deepspeech2 step 257 bins frames 112 batch 1"] = alternate(model_step("auto"), model_step("torch"), options.repeats)
+    results[WHOLE_STEP] = alternate(model_step("auto"), model_step("torch"), options.repeats)
     missed = [name for name, promise in PROMISES.items() if results[name]["ratio"] < promise]
     if options.json:
         print(json.dumps({"threads": options.threads, "results": results, "promises": PROMISES, "missed": missed}, indent=1))

@@ -2,7 +2,8 @@
 
 Problem: at small batches on a CPU `nn.GRU` spends a training step in places that need not cost anything: it accumulates each weight
 gradient as one rank-`batch` update of a (3 * hidden, hidden) matrix per frame and direction, and builds an autograd graph of
-every frame. Choice: both directions advance in one batched product per frame, the backward loop is one product and three
+every frame. Choice: both directions advance in one batched product per frame (in turn for a batch of one, whose two matrices would
+push each other out of the cache), the backward loop is one product and three
 elementwise operations per frame, and all weight gradients are single matrix products after the loop. Utterances of different
 lengths are reversed within their length, so no packing is needed and padding never enters a state.
 Rejected: a compiled loop (minutes of compilation, one per shape), private oneDNN operators (no promise that they stay).
@@ -13,7 +14,7 @@ Only first-order gradients exist; a second-order request is an error that names 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -82,19 +83,20 @@ class _Recurrence(torch.autograd.Function):
         """Return states (frames, 2, batch, hidden) from from_input (frames, 2, batch, 3 * hidden), weights, and bias (2, 1, 3 * hidden)."""
         frames, _, batch, _ = from_input.shape
         size = first.shape[1]
-        multiply = _multiplier(first.t(), second.t(), batch)
         states = from_input.new_zeros(frames + 1, 2, batch, size)
         gates = torch.empty_like(from_input)  # r, z, n of every frame
         from_state = torch.empty_like(from_input)
-        steps = zip(from_input, gates, from_state, states[:-1], states[1:], strict=True)
-        for given, gate, product, before, after in steps:
-            multiply(before, product)
-            if bias is not None:
-                product.add_(bias)
-            open_gates, candidate = gate[..., : 2 * size], gate[..., 2 * size :]
-            torch.add(given[..., : 2 * size], product[..., : 2 * size], out=open_gates).sigmoid_()
-            torch.addcmul(given[..., 2 * size :], gate[..., :size], product[..., 2 * size :], out=candidate).tanh_()
-            torch.lerp(candidate, before, gate[..., size : 2 * size], out=after)
+        for side in _sides(batch):
+            multiply = _multiplier([first.t(), second.t()][side])
+            parts = (from_input, gates, from_state, states[:-1], states[1:])
+            for given, gate, product, before, after in zip(*(part[:, side] for part in parts), strict=True):
+                multiply(before, product)
+                if bias is not None:
+                    product.add_(bias[side])
+                open_gates, candidate = gate[..., : 2 * size], gate[..., 2 * size :]
+                torch.add(given[..., : 2 * size], product[..., : 2 * size], out=open_gates).sigmoid_()
+                torch.addcmul(given[..., 2 * size :], gate[..., :size], product[..., 2 * size :], out=candidate).tanh_()
+                torch.lerp(candidate, before, gate[..., size : 2 * size], out=after)
         ctx.save_for_backward(first, second, states, gates, from_state)
         ctx.has_bias = bias is not None
         return states[1:].clone()
@@ -128,36 +130,44 @@ class _Recurrence(torch.autograd.Function):
 
 def _run_backward(gradient: Tensor, slopes: Tensor, update: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Return the full gradient of every state (frames, 2, batch, hidden): what arrives from outside plus what flows back in time."""
-    frames, _, batch, size = gradient.shape
+    frames, _, batch, _ = gradient.shape
     of_states = torch.empty_like(gradient, memory_format=torch.contiguous_format)
-    multiply = _multiplier(first, second, batch)
-    of_product = torch.empty_like(slopes[0])
-    flat = of_product.view(2, batch, 3 * size)
-    carried, through = torch.zeros_like(of_states[0]), torch.empty_like(of_states[0])
-    for t in range(frames - 1, -1, -1):
-        here = torch.add(gradient[t], carried, out=of_states[t])
-        torch.mul(slopes[t], here.unsqueeze(2), out=of_product)
-        torch.mul(here, update[t], out=carried)
-        multiply(flat, through)
-        carried.add_(through)
+    for side in _sides(batch):
+        multiply = _multiplier([first, second][side])
+        of_product = torch.empty_like(slopes[0, side])
+        flat = of_product.flatten(2)
+        carried, through = torch.zeros_like(of_states[0, side]), torch.empty_like(of_states[0, side])
+        for t in range(frames - 1, -1, -1):
+            here = torch.add(gradient[t, side], carried, out=of_states[t, side])
+            torch.mul(slopes[t, side], here.unsqueeze(2), out=of_product)
+            torch.mul(here, update[t, side], out=carried)
+            multiply(flat, through)
+            carried.add_(through)
     return of_states
 
 
-def _multiplier(first: Tensor, second: Tensor, batch: int) -> Callable[[Tensor, Tensor], None]:
-    """Return a function that writes (2, batch, rows) times the two matrices (rows, columns) into (2, batch, columns).
+def _sides(batch: int) -> tuple[slice, ...]:
+    """Return which directions walk through time together: both, as one batched product per step, or one after the other.
 
-    A batch of one is two matrix-vector products on the weights as they lie; the batched product wants its own contiguous copy and, for a
-    batch of one, falls into a path that is ten times slower for some strides.
+    A batch of one only reads weights: two directions in turn push each other's matrix out of the processor's cache at every step.
     """
-    if batch == 1:
-        across = (first.t(), second.t())
+    return (slice(0, 2),) if batch > 1 else (slice(0, 1), slice(1, 2))
 
-        def multiply_vectors(rows: Tensor, out: Tensor) -> None:
-            torch.mv(across[0], rows[0, 0], out=out[0, 0])
-            torch.mv(across[1], rows[1, 0], out=out[1, 0])
 
-        return multiply_vectors
-    both = torch.stack([first, second])
+def _multiplier(matrices: Sequence[Tensor]) -> Callable[[Tensor, Tensor], None]:
+    """Return a function that writes (matrices, batch, rows) times the matrices (rows, columns) into (matrices, batch, columns).
+
+    One matrix is a matrix-vector product (the batch is one) on the weights as they lie; the batched product wants its own contiguous copy
+    and, for a batch of one, falls into a path that is ten times slower for some strides.
+    """
+    if len(matrices) == 1:
+        across = matrices[0].t()
+
+        def multiply_vector(rows: Tensor, out: Tensor) -> None:
+            torch.mv(across, rows[0, 0], out=out[0, 0])
+
+        return multiply_vector
+    both = torch.stack(list(matrices))
 
     def multiply_matrices(rows: Tensor, out: Tensor) -> None:
         torch.bmm(rows, both, out=out)
