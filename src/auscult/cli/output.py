@@ -72,7 +72,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     from rich.text import Text
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE)
-    table = Table(title=None if title is None else Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
+    if title is not None:
+        console.print(Text(title), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
         values = [row[position] for row in rows if row[position] is not None]
         numeric = bool(values) and all(isinstance(value, (int, float)) for value in values)
