@@ -19,6 +19,19 @@ from auscult.runs.files import write_atomic
 from auscult.runs.json_values import to_json
 
 
+def require_h5py() -> Any:
+    """Return the library; a verb asks for it before minutes of work, not after them.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingExtra("hdf5", "the HDF5 file") from error
+    return h5py
+
+
 def write_hdf5(run_path: Path) -> Path:
     """Write `metrics.h5` into a check run.
 
@@ -30,10 +43,7 @@ def write_hdf5(run_path: Path) -> Path:
         MissingExtra: h5py is not installed.
         UserError: the path is no check run, or the file cannot be written.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtra("hdf5", "the HDF5 file") from error
+    h5py = require_h5py()
     check = read_check(run_path)
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
