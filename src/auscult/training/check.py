@@ -32,6 +32,7 @@ from auscult.training.journal import Journal
 from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 from auscult.training.sentinel import Diverged, Sentinel
+from auscult.training.snapshot import PersistentBuffers
 from auscult.training.stepper import Stepper
 from auscult.training.train import open_run
 
@@ -190,14 +191,14 @@ class _Check:
 
     def _loss_now(self, model: nn.Module, batch: Batch) -> float:
         """Return the loss of the present weights: statistics of this batch, nothing random, buffers left as they were."""
-        sentinel = Sentinel(self.recipe.guard, model, torch.optim.SGD(model.parameters()), self.arithmetic)
-        buffers = sentinel.copy_buffers()
+        buffers = PersistentBuffers(model)
+        copies = buffers.copies()
         model.eval()
         for module in model.modules():
             module.train(getattr(module, "running_mean", None) is not None)
         with torch.no_grad(), self.arithmetic.autocast():
             value = float(self.task.loss(model, batch).value)
-        sentinel.restore_buffers(buffers)
+        buffers.restore(copies)
         return value
 
     def _diagnose(self, model: nn.Module, batch: Batch) -> dict[str, float]:
