@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import numpy as np
@@ -69,12 +68,6 @@ def test_same_seed_same_strings_whatever_the_order(words: CutSet) -> None:
 def test_helpers_on_single_cuts(make_cut) -> None:  # type: ignore[no-untyped-def]
     assert text_of(make_cut("a", text=None)) == ""
     assert speaker_of(make_cut("a", speaker=None)) == "unknown"
-
-
-def test_four_thousand_strings_in_three_seconds(words: CutSet) -> None:
-    before = time.process_time()
-    join(words, 4000)
-    assert time.process_time() - before < 3.0
 
 
 def test_bad_input_is_named(words: CutSet, make_cut) -> None:  # type: ignore[no-untyped-def]

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +13,7 @@ FIVE = ["training_progress", "spectrogram_analysis", "model_architecture", "data
 
 @pytest.mark.slow
 def test_five_figures_with_svg_and_csv(check_run: Path) -> None:
-    started = time.process_time()
     pictures = draw_check(check_run, formats=("png", "svg"))
-    assert time.process_time() - started < 25.0
     assert [path.name for path in pictures] == [f"{name}.{ending}" for name in FIVE for ending in ("png", "svg")]
     for name in FIVE:
         assert list((check_run / "figures").glob(f"{name}.*.csv"))
@@ -36,9 +33,7 @@ def test_a_check_cut_off_in_its_first_utterance_can_be_drawn(check_builder: Call
 @pytest.mark.slow
 def test_three_thousand_utterances(check_builder: Callable[..., Path]) -> None:
     run = check_builder(count=3000)
-    started = time.process_time()
     draw_check(run, formats=("png",))
-    assert time.process_time() - started < 25.0
     assert (run / "figures" / "training_progress.loss.csv").stat().st_size < 100_000
 
 
