@@ -87,7 +87,7 @@ class Batching(Part):
     items: Positive | None = None
     """Utterances per batch."""
     buckets: Positive = 8
-    """Number of length classes when batching by seconds."""
+    """Number of length classes that are batched apart; 1 mixes all lengths."""
     order: Literal["shuffled", "sorta_grad", "sorted"] = "shuffled"
     """sorta_grad goes from short to long in the first pass and is shuffled afterwards (Deep Speech 2)."""
 
@@ -122,7 +122,7 @@ class Data(Part):
     workers: Annotated[int, Field(ge=0), NO_EFFECT] = 0
     """Loader processes; 0 loads in the training process."""
     threads: Annotated[int, Field(ge=1), NO_EFFECT] = 1
-    """Threads of the training process and of each loader process."""
+    """Threads of the training process and of each loader process; bits repeat exactly at one number of threads."""
     cache_megabytes: Annotated[int, Field(ge=0), NO_EFFECT] = 256
     """Decoded audio kept in memory."""
 
@@ -154,7 +154,7 @@ class Budget(Part):
     keep: Positive = 1
     """Number of best checkpoints kept."""
     average_best: bool = False
-    """Judge the mean of the kept checkpoints' weights."""
+    """Average the weights of the kept checkpoints at the end, and keep the average if validation says that it is better."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay of an exponential moving average of the weights, which is then what is judged."""
     stop: Stop | None = None

@@ -95,5 +95,4 @@ def load(run: str | Path, checkpoint: str = "best", device: str = "auto") -> Rec
     torch.set_num_threads(recipe.data.threads)
     model = recipe.model.build(specification=specification, sample_rate=specification.sample_rate)
     load_weights(model, payload, specification, path)
-    decoder = recipe.task["decoder"]
-    return Recognizer(model.to(choose_device(device)), specification, decoder.build() if hasattr(decoder, "build") else decoder)
+    return Recognizer(model.to(choose_device(device)), specification, recipe.task["decoder"].build())

@@ -148,7 +148,8 @@ class Trainer:
             buckets=data.batch.buckets, order=data.batch.order, rank=self.world.rank, world_size=self.world.size,
         )  # fmt: skip
         return Loader(
-            cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, error_budget=data.error_budget,
+            cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, threads=data.threads,
+            error_budget=data.error_budget,
             on_problem=lambda problem: self.journal.write(
                 "note", update=self.update + 1, text=f"left out: {problem.message} (utterance {problem.id})"
             ),
