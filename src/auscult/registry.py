@@ -8,7 +8,7 @@ Two markers describe parameters that are not plain values:
 
 * `Annotated[Specification, INJECTED]`: supplied by the program when the section is built, never by the YAML.
 * `Annotated[nn.Module, Component("front_end", default="log_spectrogram")]`: a nested section of another kind; the
-  constructor receives the built object.
+  constructor receives the built object, or with `deferred=True` a `Deferred` to build once its own `INJECTED` values are known.
 
 A name is looked up among the modules of the package that houses its kind, and among installed entry points
 (`auscult.models`, `auscult.corpora`, `auscult.tasks`). Nothing is imported before a kind is asked for.
@@ -71,12 +71,37 @@ class Component:
         kind: the registry kind of the nested section.
         default: registry name used when the section is left out; None means the component is then absent.
         many: the parameter takes a list of sections.
+        deferred: the constructor receives a `Deferred` instead of the object (a loss that needs the number of classes, say, which
+            is known only when the data have been read).
     """
 
     kind: str
     default: str | None = None
     many: bool = False
+    deferred: bool = False
     default_arguments: dict[str, Any] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class Deferred:
+    """A validated section that is built later, when the program knows what its class needs.
+
+    Attributes:
+        kind: registry kind.
+        section: `{"name": registry name, parameter: value, ...}`.
+    """
+
+    kind: str
+    section: dict[str, Any]
+
+    @property
+    def cls(self) -> type:
+        """The class that will be built."""
+        return lookup(self.kind, self.section["name"])
+
+    def build(self, **context: Any) -> Any:
+        """Construct the object; arguments and errors as `registry.build`."""
+        return build(self.kind, self.section, **context)
 
 
 def register(kind: str, name: str) -> Callable[[_Class], _Class]:
@@ -239,4 +264,6 @@ def _build_component(mark: Component, value: Any, context: dict[str, Any]) -> An
         return [build(mark.kind, section, **context) for section in value or []]
     if value is None and mark.default is not None:
         value = {"name": mark.default, **mark.default_arguments}
+    if mark.deferred:
+        return None if value is None else Deferred(mark.kind, dict(value))
     return None if value is None else build(mark.kind, value, **context)

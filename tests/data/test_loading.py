@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from lhotse.cut import Cut
 
 from auscult.data.loading import Loaded, Loader, Problem, evaluation_batches
 from auscult.data.recognition_batch import RecognitionBatch
-from auscult.data.sampling import BatchStream
+from auscult.data.sampling import BatchStream, plan_batches
 from auscult.data.store import AudioStore
 from auscult.data.strings import text_of
 from auscult.errors import UserError
@@ -58,7 +59,8 @@ def loader(cuts: list[Any]):  # type: ignore[no-untyped-def]
 
     def make(collate: Any = None, rank: int = 0, world_size: int = 1, seconds: float = 1.0, **arguments: Any) -> Loader:
         durations = np.array([cut.duration for cut in cuts])
-        stream = BatchStream(durations, streams=STREAMS, seconds=seconds, buckets=3, rank=rank, world_size=world_size)
+        by_length = partial(plan_batches, durations, streams=STREAMS, seconds=seconds, buckets=3)
+        stream = BatchStream(len(cuts), by_length, rank=rank, world_size=world_size)
         made.append(Loader(cuts, collate or Collate(AudioStore(8000, 10)), stream, streams=STREAMS, **arguments))
         return made[-1]
 
@@ -274,16 +276,17 @@ def test_workers_use_one_thread_survive_a_stop_signal_and_end_with_the_loader(lo
 
 SCRIPT = """
 import os, signal, sys, time
+from functools import partial
 import numpy as np
 from auscult.data.loading import Loader
-from auscult.data.sampling import BatchStream
+from auscult.data.sampling import BatchStream, plan_batches
 from auscult.streams import Streams
 
 def collate(cuts, random=None):
     return os.getpid()
 
 streams = Streams(0)
-stream = BatchStream(np.ones(8), streams=streams, items=2)
+stream = BatchStream(8, partial(plan_batches, np.ones(8), streams=streams, items=2))
 loader = Loader([str(i) for i in range(8)], collate, stream, streams=streams, workers=2, augment=False)
 print(next(loader).batch, next(loader).batch, flush=True)
 if sys.argv[1] == "wait":
@@ -316,7 +319,7 @@ def test_no_worker_outlives_the_program(end: str) -> None:
 
 
 def test_length_mismatch_is_refused(cuts: list[Any]) -> None:
-    stream = BatchStream(np.ones(3), streams=STREAMS, items=2)
+    stream = BatchStream(3, partial(plan_batches, np.ones(3), streams=STREAMS, items=2))
     with pytest.raises(UserError, match="23 utterances, but the batch stream was made for 3"):
         Loader(cuts, EpochRecorder(), stream, streams=STREAMS)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
@@ -116,7 +117,8 @@ def test_processes_together_see_the_batches_of_one() -> None:
 
 
 def stream(**settings: object) -> BatchStream:
-    return BatchStream(DURATIONS, streams=Streams(3), seconds=20.0, buckets=5, **settings)  # type: ignore[arg-type]
+    by_length = partial(plan_batches, DURATIONS, streams=Streams(3), seconds=20.0, buckets=5)
+    return BatchStream(len(DURATIONS), by_length, **settings)  # type: ignore[arg-type]
 
 
 def take(source: BatchStream, number: int) -> list[tuple[int, int, tuple[int, ...]]]:

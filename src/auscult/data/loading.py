@@ -137,7 +137,7 @@ class Loader:
     Args:
         cuts: utterances; `stream` holds their durations in this order.
         collate: the task's.
-        stream: which utterances come when; owned by the loader from now on.
+        stream: which utterances come when, by their position in `cuts`; owned by the loader from now on.
         streams: random streams of the run (stream "item", keys epoch and utterance id).
         workers: processes that load ahead; 0 loads here.
         threads: of each worker.
@@ -165,8 +165,8 @@ class Loader:
         augment: bool = True,
     ) -> None:
         self.cuts = list(cuts)
-        if len(self.cuts) != len(stream.durations):
-            raise UserError(f"loader: {len(self.cuts)} utterances, but the batch stream was made for {len(stream.durations)}")
+        if len(self.cuts) != stream.count:
+            raise UserError(f"loader: {len(self.cuts)} utterances, but the batch stream was made for {stream.count}")
         self.reader = _Reader(self.cuts, collate, streams, augment)
         self.stream, self.workers, self.threads, self.prefetch = stream, workers, threads, prefetch
         self.error_budget, self.on_problem = error_budget, on_problem

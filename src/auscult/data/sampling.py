@@ -14,7 +14,7 @@ nothing is dropped and nothing is repeated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from auscult.streams import Streams
 
 Order = Literal["shuffled", "sorta_grad", "sorted"]
+
+
+class Plan(Protocol):
+    """The batches of an epoch as a pure function of its number."""
+
+    def __call__(self, *, epoch: int) -> list[np.ndarray]:
+        """Return arrays of int64 item indices."""
 
 
 def plan_batches(
@@ -168,12 +175,9 @@ class BatchStream:
     Items can be excluded at any time (quarantine): they leave their batches, all other batches keep their position.
 
     Args:
-        durations: (items,) seconds.
-        streams: named random streams of the run.
-        seconds: most padded seconds in a batch.
-        items: most utterances in a batch.
-        buckets: duration classes.
-        order: see `plan_batches`.
+        count: number of items the plan is over.
+        plan: the batches of an epoch, a pure function of its number (`functools.partial` of `plan_batches`, say).
+        unit: items that stay together when a batch is shared among processes.
         rank: this process.
         world_size: number of processes.
         start: (epoch, batch index) of the first batch to yield.
@@ -182,46 +186,33 @@ class BatchStream:
 
     def __init__(
         self,
-        durations: np.ndarray,
+        count: int,
+        plan: Plan,
         *,
-        streams: Streams,
-        seconds: float | None = None,
-        items: int | None = None,
-        buckets: int = 1,
-        order: Order = "shuffled",
+        unit: int = 1,
         rank: int = 0,
         world_size: int = 1,
         start: tuple[int, int] = (0, 0),
         excluded: Iterable[int] = (),
     ) -> None:
-        self.durations = np.asarray(durations, dtype=np.float64)
-        _check(self.durations, seconds, items, buckets)
         if not 0 <= rank < world_size:
             raise UserError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
-        self.streams, self.seconds, self.items, self.buckets, self.order = streams, seconds, items, buckets, order
+        self.count, self.plan, self.unit = count, plan, unit
         self.rank, self.world_size = rank, world_size
         self.epoch, self.batch = start
         self._excluded = {int(index) for index in excluded}
-        self._plan: tuple[int, list[list[np.ndarray]]] | None = None
+        self._planned: tuple[int, list[list[np.ndarray]]] | None = None
         self._require_items()
 
     def groups(self, epoch: int) -> list[list[np.ndarray]]:
         """Return the update groups of an epoch (one batch per process; an empty list is a slot emptied by quarantine)."""
-        if self._plan is None or self._plan[0] != epoch:
-            planned = plan_batches(
-                self.durations,
-                epoch=epoch,
-                streams=self.streams,
-                seconds=self.seconds,
-                items=self.items,
-                buckets=self.buckets,
-                order=self.order,
-            )
+        if self._planned is None or self._planned[0] != epoch:
+            planned = self.plan(epoch=epoch)
             if self._excluded:
                 gone = np.array(sorted(self._excluded), dtype=np.int64)
                 planned = [batch[~np.isin(batch, gone)] for batch in planned]
-            self._plan = (epoch, update_groups(planned, self.world_size))
-        return self._plan[1]
+            self._planned = (epoch, update_groups(planned, self.world_size))
+        return self._planned[1]
 
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:
         return self
@@ -242,7 +233,7 @@ class BatchStream:
             UserError: nothing would be left for some process.
         """
         self._excluded |= {int(index) for index in indices}
-        self._plan = None
+        self._planned = None
         self._require_items()
 
     def state(self) -> dict[str, Any]:
@@ -253,11 +244,11 @@ class BatchStream:
         """Move to a position returned by `state`."""
         self.epoch, self.batch = int(state["epoch"]), int(state["batch"])
         self._excluded = {int(index) for index in state["excluded"]}
-        self._plan = None
+        self._planned = None
         self._require_items()
 
     def _require_items(self) -> None:
-        total, gone = len(self.durations), len(self._excluded & set(range(len(self.durations))))
+        total, gone = self.count, len(self._excluded & set(range(self.count)))
         if total - gone < self.world_size:
             raise UserError(
                 f"{total - gone} of {total} utterances are left for {self.world_size} process(es) after {gone} exclusions; "

@@ -46,14 +46,17 @@ class Selection(Part):
     """At most this many utterances, chosen by the hash of their ids: a smaller number is contained in a larger one."""
     fraction: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
     """The utterances whose id hashes into this slice of [0, 1): [0.0, 0.9] and [0.9, 1.0] share none."""
+    speaker_fraction: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] | None = None
+    """The speakers whose name hashes into this slice of [0, 1), with all their utterances: disjoint slices share no speaker."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Selection:
         low, high = self.seconds
         if low is not None and high is not None and low > high:
             raise ValueError(f"seconds: the shortest ({low}) is longer than the longest ({high}); swap them")
-        if self.fraction is not None and self.fraction[0] >= self.fraction[1]:
-            raise ValueError(f"fraction: {list(self.fraction)} is empty; the first number must be smaller than the second")
+        for name, part in (("fraction", self.fraction), ("speaker_fraction", self.speaker_fraction)):
+            if part is not None and part[0] >= part[1]:
+                raise ValueError(f"{name}: {list(part)} is empty; the first number must be smaller than the second")
         return self
 
     @classmethod
@@ -80,22 +83,37 @@ class Concatenate(Part):
 
 
 class Batching(Part):
-    """How utterances become batches: by total audio (`seconds`) or by number (`items`), one of the two."""
+    """How utterances become batches: by total audio (`seconds`), by number (`items`), or by speaker (`speakers`), one of the three."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Padded audio per batch, in seconds; utterances of similar length are put together."""
     items: Positive | None = None
     """Utterances per batch."""
+    speakers: Positive | None = None
+    """Different speakers per batch, each with `utterances` utterances; judging then takes as many utterances at a time."""
+    utterances: Positive | None = None
+    """Utterances of each speaker in a batch; goes with `speakers`."""
     buckets: Positive = 8
-    """Number of length classes that are batched apart; 1 mixes all lengths."""
+    """Number of length classes that are batched apart; 1 mixes all lengths. Goes with `seconds` or `items`."""
     order: Literal["shuffled", "sorta_grad", "sorted"] = "shuffled"
-    """sorta_grad goes from short to long in the first pass and is shuffled afterwards (Deep Speech 2)."""
+    """sorta_grad goes from short to long in the first pass and is shuffled afterwards (Deep Speech 2). Goes with `seconds` or `items`."""
 
     @model_validator(mode="after")
     def _one_measure(self) -> Batching:
-        if (self.seconds is None) == (self.items is None):
-            raise ValueError("give either seconds (audio per batch) or items (utterances per batch), not both and not neither")
+        if sum(measure is not None for measure in (self.seconds, self.items, self.speakers)) != 1:
+            raise ValueError(
+                "give one of seconds (audio per batch), items (utterances per batch) and speakers (with utterances of each), not several"
+            )
+        if (self.speakers is None) != (self.utterances is None):
+            raise ValueError("speakers and utterances go together: a batch holds `utterances` utterances of each of `speakers` speakers")
+        if self.speakers is not None and (self.order != "shuffled" or "buckets" in self.model_fields_set):
+            raise ValueError("a batch of speakers has no order and no buckets; remove those keys")
         return self
+
+    @property
+    def judged_items(self) -> int | None:
+        """Most utterances that are judged at a time; None where `seconds` limits them."""
+        return self.items if self.speakers is None or self.utterances is None else self.speakers * self.utterances
 
 
 class Data(Part):
@@ -103,6 +121,8 @@ class Data(Part):
 
     corpus: Section
     """A registered corpus and its parameters."""
+    more: list[Section] = []
+    """Further corpora, whose splits are added to those of `corpus`; splits of the same name are joined."""
     train: Selection | None = None
     """Utterances to learn from."""
     validation: Selection | None = None

@@ -132,6 +132,13 @@ class Task(ABC):
     def judge(self, model: nn.Module, batch: Any) -> list[Item]:
         """Return one record per item of the batch."""
 
+    def conclude(self, split: str, items: Sequence[Item]) -> list[Item]:
+        """Return the records of a split from those of all its batches, for tasks that judge more than one item together.
+
+        Verification makes records of trials out of records of utterances here. Called once per evaluation, before `summarise`.
+        """
+        return list(items)
+
     @abstractmethod
     def summarise(self, items: Sequence[Item]) -> dict[str, float]:
         """Return metrics from records, each a ratio of sums, the protocol named in its key."""
@@ -143,6 +150,13 @@ class Task(ABC):
     def protocol(self) -> dict[str, str]:
         """Return how the metrics were obtained, in words, for every table that shows them."""
         return {}
+
+    def prepare_update(self, model: nn.Module, update: int, updates: int) -> None:
+        """Set what depends on the progress of a run (a margin that grows, say) before update number `update` of `updates`, from 0.
+
+        Must be a function of its arguments alone: a resumed run calls it in the middle.
+        """
+        return None
 
     def expected_initial_loss(self, batch: Any) -> Expectation | None:
         """Return the theoretical loss of an untrained model on a batch, where theory gives one."""

@@ -39,7 +39,7 @@ def judge_split(
     items: list[Item] = []
     batching = recipe.data.batch
     share = list(task.cuts(split))[world.rank :: world.size]
-    batches = evaluation_batches(share, task.collate, seconds=batching.seconds, items=batching.items)
+    batches = evaluation_batches(share, task.collate, seconds=batching.seconds, items=batching.judged_items)
     try:
         with torch.inference_mode():
             for batch in batches:
@@ -49,7 +49,7 @@ def judge_split(
                     advance(len(batch.ids))
     finally:
         model.train(was_training)
-    return sorted(world.gather(items), key=lambda item: str(item["id"]))
+    return task.conclude(split, sorted(world.gather(items), key=lambda item: str(item["id"])))
 
 
 def summary_of(task: Task, items: Sequence[Item], **facts: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from auscult.streams import Streams
-from auscult.tasks.base import Batch, Task
+from auscult.tasks.base import Batch, Loss, Task
 from auscult.training.distributed import World
 from auscult.training.precision import Arithmetic
 from auscult.training.sentinel import Cause, Diverged, Fault, Sentinel
@@ -32,6 +32,7 @@ class Step:
         items: items used, over all processes.
         applied: whether the optimiser moved.
         faults: what was refused, each with the remedy taken.
+        terms: the loss's named parts and diagnostics, means over the items of this process.
     """
 
     loss: float
@@ -39,6 +40,7 @@ class Step:
     items: int
     applied: bool
     faults: tuple[tuple[Fault, str], ...] = ()
+    terms: dict[str, float] = field(default_factory=dict)
 
 
 class Stepper:
@@ -102,18 +104,18 @@ class Stepper:
             self.sentinel.succeeded(update, norm)
         remedied = self._remedy(update, faults)
         self.optimizer.zero_grad(set_to_none=True)
-        return Step(loss, norm if applied else float("nan"), window.items, applied, remedied)
+        return Step(loss, norm if applied else float("nan"), window.items, applied, remedied, window.means())
 
     def _micro_batch(self, batch: Batch, update: int, index: int, window: _Window) -> None:
         """Forward and backward on one micro-batch; a bad one is undone and noted, a good one joins the window."""
         buffers = window.buffers if index == 0 else self.sentinel.copy_buffers()
         self.optimizer.zero_grad(set_to_none=True)
         torch.manual_seed(self.streams.integer("update", update, index * self.world.size + self.world.rank))
-        loss, items = self._backward(batch, window.shared)
-        value, norm, buffers_finite = self.sentinel.measure(loss, self._gradients())
+        loss = self._backward(batch, window.shared)
+        value, norm, buffers_finite = self.sentinel.measure(loss.value, self._gradients())
         cause = self.sentinel.cause_of(value, norm, buffers_finite)
         if cause is None:
-            window.add(value, items, norm, self._all_gradients() if window.shared else [])
+            window.add(value, loss, norm, self._all_gradients() if window.shared else [])
             return
         self.optimizer.zero_grad(set_to_none=True)
         self.sentinel.restore_buffers(buffers)
@@ -138,21 +140,21 @@ class Stepper:
                 module.eval()
         for index, utterance_id in enumerate(batch.ids):
             self.optimizer.zero_grad(set_to_none=True)
-            loss, _ = self._backward(batch.select([index]), shared=False, narrow=False)
-            if self.sentinel.cause_of(*self.sentinel.measure(loss, self._gradients())) is not None:
+            loss = self._backward(batch.select([index]), shared=False, narrow=False)
+            if self.sentinel.cause_of(*self.sentinel.measure(loss.value, self._gradients())) is not None:
                 bad.append(utterance_id)
             self.sentinel.restore_buffers(buffers)
         self.optimizer.zero_grad(set_to_none=True)
         self.model.train()
         return tuple(bad) if len(bad) < len(batch.ids) or len(bad) == 1 else ()
 
-    def _backward(self, batch: Batch, shared: bool, narrow: bool = True) -> tuple[Tensor, int]:
-        """Return the loss and its number of items, with gradients of loss x scale (x items where several batches are summed)."""
+    def _backward(self, batch: Batch, shared: bool, narrow: bool = True) -> Loss:
+        """Return the loss, with gradients of loss x scale (x items where several batches are summed)."""
         with self.arithmetic.autocast() if narrow else nullcontext():
             loss = self.task.loss(self.model, batch)
         weight = self.arithmetic.scale.value * (loss.items if shared else 1)
         (loss.value * weight if weight != 1 else loss.value).backward()  # type: ignore[no-untyped-call]
-        return loss.value, loss.items
+        return loss
 
     def _gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
@@ -221,15 +223,23 @@ class _Window:
     shared: bool
     loss_sum: float = 0.0
     items: int = 0
+    own_items: int = 0
+    terms: dict[str, float] = field(default_factory=dict)
     norm: float = 0.0
     gradients: list[Tensor] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def add(self, loss: float, items: int, norm: float, gradients: list[Tensor]) -> None:
-        self.loss_sum += loss * items
-        self.items += items
+    def add(self, value: float, loss: Loss, norm: float, gradients: list[Tensor]) -> None:
+        self.loss_sum += value * loss.items
+        self.items += loss.items
+        self.own_items += loss.items
         self.norm = norm
+        for name, term in loss.terms.items():
+            self.terms[name] = self.terms.get(name, 0.0) + term * loss.items
         if self.gradients:
             torch._foreach_add_(self.gradients, gradients)
         else:
             self.gradients = gradients
+
+    def means(self) -> dict[str, float]:
+        return {name: total / self.own_items for name, total in self.terms.items()}

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from auscult.data.loading import Loader
-from auscult.data.sampling import BatchStream
+from auscult.data.planning import batch_stream
 from auscult.errors import UserError, did_you_mean
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory
@@ -122,11 +122,15 @@ class Trainer:
         """Take one update on the next batches and report it; what the grid asks for then is left to `train`."""
         group = [next(self.loader) for _ in range(self.budget.accumulate)]
         self._set_rate()
-        step = self._step([loaded.batch.to(self.arithmetic.device) for loaded in group])
+        self.task.prepare_update(self.model, self.update, self.budget.updates)
+        batches = [loaded.batch.to(self.arithmetic.device) for loaded in group]
+        step = self._step(batches)
         self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
         if self.average is not None and step.applied:
             self.average.update()
         self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
+        if self.update == 1:
+            self._compare_with_theory(step, batches)
         self._report(step, [one for loaded in group for one in loaded.batch.ids])
 
     def _step(self, batches: list[Batch]) -> Step:
@@ -143,10 +147,7 @@ class Trainer:
         cuts = list(self.task.cuts("train"))
         self.places = {cut.id: place for place, cut in enumerate(cuts)}
         self.seconds = {cut.id: float(cut.duration) for cut in cuts}
-        stream = BatchStream(
-            np.array([cut.duration for cut in cuts]), streams=self.streams, seconds=data.batch.seconds, items=data.batch.items,
-            buckets=data.batch.buckets, order=data.batch.order, rank=self.world.rank, world_size=self.world.size,
-        )  # fmt: skip
+        stream = batch_stream(cuts, data.batch, self.streams, self.world.rank, self.world.size)
         return Loader(
             cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, threads=data.threads,
             error_budget=data.error_budget,
@@ -175,8 +176,22 @@ class Trainer:
             self.journal.write(
                 "step", update=self.update, epoch=self.epoch, loss=step.loss, gradient_norm=step.gradient_norm,
                 lr=float(self.optimizer.param_groups[0]["lr"]), items=step.items, audio_seconds=float(seconds), elapsed=self.elapsed,
+                **step.terms,
             )  # fmt: skip
         self.progress.show(self.update, f"loss {step.loss:.3f}  epoch {self.epoch}")
+
+    def _compare_with_theory(self, step: Step, batches: list[Batch]) -> None:
+        """Say what the first loss should be, and aloud if it is not: a wrong label, scale or reduction shows here first."""
+        expected = [one for one in map(self.task.expected_initial_loss, batches) if one is not None]
+        if not expected or not step.applied:
+            return
+        value = sum(one.value for one in expected) / len(expected)
+        holds = abs(step.loss - value) <= expected[0].tolerance * abs(value)
+        self.journal.write("initial_loss", update=1, loss=step.loss, expected=value, formula=expected[0].formula, holds=holds)
+        if not holds:
+            self.progress.say(
+                f"the first loss is {step.loss:.3f}, theory says {value:.3f} ({expected[0].formula}): are labels and scale right?"
+            )
 
     def _report_fault(self, fault: Fault, remedy: str) -> None:
         self.journal.write(
