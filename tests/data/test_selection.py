@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -11,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lhotse import CutSet
+from lhotse import CutSet, MonoCut
 
 from auscult.data.selection import hash_place, manifest_hash, nested_subset, select
-from auscult.data.strings import concatenate_words
+from auscult.data.strings import concatenate_words, speaker_of
 from auscult.errors import UserError
 
 
@@ -25,6 +26,7 @@ class Chosen:
     exclude_speakers: tuple[str, ...] | None = None
     seconds: tuple[float | None, float | None] = (None, None)
     fraction: tuple[float, float] | None = None
+    speaker_fraction: tuple[float, float] | None = None
     items: int | None = None
 
 
@@ -88,6 +90,30 @@ def test_fractions_are_disjoint_whatever_else_is_filtered(splits: dict[str, CutS
     assert np.mean([hash_place(str(i)) for i in range(2000)]) == pytest.approx(0.5, abs=0.03)
 
 
+def test_speaker_fractions_share_no_speaker_and_lose_none(make_cut) -> None:  # type: ignore[no-untyped-def]
+    cuts = [make_cut(f"{number:03d}-{take}", speaker=f"speaker {number}") for number in range(80) for take in range(5)]
+    splits = {"all": CutSet.from_cuts(cuts)}
+    train, held = (select(splits, Chosen(speaker_fraction=part)) for part in ((0.0, 0.75), (0.75, 1.0)))
+    assert {speaker_of(cut) for cut in train}.isdisjoint(speaker_of(cut) for cut in held)
+    assert sorted([*ids(train), *ids(held)]) == sorted(ids(splits["all"]))
+    assert len(held) % 5 == 0  # whole speakers
+    assert 50 <= len(held) <= 150
+    # Of the planted mistake, a fraction by utterance, nearly every speaker is on both sides.
+    by_utterance = [{speaker_of(cut) for cut in select(splits, Chosen(fraction=part))} for part in ((0.0, 0.75), (0.75, 1.0))]
+    assert len(set.intersection(*by_utterance)) > 40
+    with pytest.raises(UserError, match=r"none of the 80 speakers falls into \[0.0, 1e-09\)"):
+        select(splits, Chosen(speaker_fraction=(0.0, 1e-9)))
+
+
+@pytest.mark.parametrize(("speaker", "count"), [(None, "no"), ("ann", "2")])
+def test_a_speaker_fraction_needs_one_speaker_per_utterance(make_cut, speaker: str | None, count: str) -> None:  # type: ignore[no-untyped-def]
+    cut = make_cut("odd", speaker=speaker)
+    if speaker:
+        cut.supervisions = [*cut.supervisions, dataclasses.replace(cut.supervisions[0], id="odd-2", speaker="bob")]
+    with pytest.raises(UserError, match=rf'speaker_fraction: utterance "odd" has {count} speakers'):
+        select({"all": CutSet.from_cuts([make_cut("good"), cut])}, Chosen(speaker_fraction=(0.0, 1.0)))
+
+
 def test_filters(splits: dict[str, CutSet]) -> None:
     assert len(select(splits, Chosen(splits=("test-*",)))) == 10
     assert {one[:3] for one in ids(select(splits, Chosen(speakers=("ann", "eve"))))} == {"ann", "eve"}
@@ -141,6 +167,38 @@ def test_manifest_hash_ignores_folder_and_order_and_sees_content(tmp_path: Path,
     assert manifest_hash(cuts("one")[:2]) != base
     with pytest.raises(UserError, match=r"nowhere/gone\.wav"):
         manifest_hash([make_cut("gone")])
+
+
+def test_manifest_hash_sees_turns_and_evaluated_regions(record) -> None:  # type: ignore[no-untyped-def]
+    def meeting(turns: list[tuple[float, float, str]], evaluated: list[list[float]] | None = None) -> MonoCut:
+        cut = record("meeting", samples=8000)
+        whole = cut.supervisions[0]
+        cut.supervisions = [
+            dataclasses.replace(whole, id=f"meeting-{number}", start=start, duration=duration, speaker=speaker)
+            for number, (start, duration, speaker) in enumerate(turns)
+        ]
+        cut.custom = None if evaluated is None else {"evaluated": evaluated}
+        return cut
+
+    turns = [(0.0, 0.5, "ann"), (0.25, 0.5, "bob")]
+    base = manifest_hash([meeting(turns)])
+    assert manifest_hash([meeting(turns[::-1])]) == base  # the order of lines in a file means nothing
+    others = [
+        meeting([(0.0, 0.5, "bob"), (0.25, 0.5, "ann")]),
+        meeting([(0.0, 0.5, "ann"), (0.25, 0.625, "bob")]),
+        meeting([(0.0, 0.5, "ann"), (0.375, 0.5, "bob")]),
+        meeting([*turns, (0.75, 0.125, "ann")]),
+        meeting(turns, [[0.0, 1.0]]),
+        meeting(turns, [[0.0, 0.5]]),
+    ]
+    assert len({base, *(manifest_hash([one]) for one in others)}) == 7
+    assert manifest_hash([meeting([(0.0, 0.5, "ann")])]) != manifest_hash([meeting([(0.0, 0.75, "ann")])])  # a single turn counts too
+
+
+def test_manifest_hash_of_one_supervision_is_what_it_always_was(make_cut, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Runs are found by this value: it must not change with the package."""
+    (tmp_path / "a.wav").write_bytes(b"0" * 100)
+    assert manifest_hash([make_cut("a", str(tmp_path / "a.wav"))]) == "a4e3d4102271e556658c0efa58832a48"
 
 
 def test_manifest_hash_of_strings_sees_their_gaps(record) -> None:  # type: ignore[no-untyped-def]

@@ -157,3 +157,11 @@ def test_importing_the_recipe_brings_neither_torch_nor_numpy() -> None:
     code = "import sys, auscult.recipe; print([name for name in ('torch', 'numpy', 'lhotse', 'typer') if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("key", ["fraction", "speaker_fraction"])
+@pytest.mark.parametrize("part", [[0.5, 0.5], [0.9, 0.1], [0.0, 1.5], [-0.1, 1.0]])
+def test_a_slice_that_holds_nothing_is_refused(toys: None, values: dict[str, Any], key: str, part: list[float]) -> None:
+    values["data"]["train"] = {key: part}
+    with pytest.raises(UserError, match=rf"data\.train.*{key if part[0] >= part[1] else 'number'}"):
+        Recipe.from_dict(values)

@@ -4,7 +4,8 @@ Problem: `head(n)` of a corpus is one room or one speaker (the index order leaks
 when a corpus grows, and a data ladder (2,000, 4,000, 8,000 items) is only comparable if each rung contains the one below.
 Choice: every id has a fixed place in [0, 1) by a salted BLAKE2 hash. `items` takes the ids of smallest place; `fraction` takes the ids
 whose place lies in an interval, so slices of different selections never overlap, whatever else the selections filter and whatever is
-added later. Rejected: slicing by rank (exact sizes, but one more filter in one split moves the boundary and leaks ids across it).
+added later; `speaker_fraction` does the same by speaker, so that two splits share no voice. Rejected: slicing by rank (exact sizes,
+but one more filter in one split moves the boundary and leaks ids across it).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lhotse import CutSet
 from lhotse.audio import Recording
 from lhotse.cut import Cut, MixedCut, MonoCut
 
-from auscult.data.strings import speaker_of, text_of
+from auscult.data.strings import speaker_of, speakers_of, text_of
 from auscult.errors import UserError, did_you_mean
 
 
@@ -47,6 +48,10 @@ class Selection(Protocol):
         """Interval [low, high) of the hash place."""
 
     @property
+    def speaker_fraction(self) -> tuple[float, float] | None:
+        """Interval [low, high) of the hash place of the speaker's name."""
+
+    @property
     def items(self) -> int | None:
         """At most this many utterances, a nested subset."""
 
@@ -54,14 +59,17 @@ class Selection(Protocol):
 def select(splits: Mapping[str, CutSet], selection: Selection) -> CutSet:
     """Return the utterances a selection describes: in corpus order, or in hash order where `items` limits them.
 
-    Filters apply in this order: splits, speakers, seconds, fraction, items.
+    Filters apply in this order: splits, speakers, speaker_fraction, seconds, fraction, items.
 
     Raises:
-        UserError: nothing matches, or a speaker does not exist; the message lists what exists.
+        UserError: nothing matches, a speaker does not exist (the message lists what exists), or `speaker_fraction` meets an
+            utterance that does not have exactly one speaker.
     """
     names = _matching(splits, selection.splits)
     cuts = _unique([cut for name in names for cut in splits[name]])
     cuts = _by_speaker(cuts, selection.speakers, selection.exclude_speakers, names)
+    if selection.speaker_fraction is not None:
+        cuts = _by_speaker_fraction(cuts, *selection.speaker_fraction)
     cuts = _by_duration(cuts, *selection.seconds)
     if selection.fraction is not None:
         low, high = selection.fraction
@@ -111,6 +119,23 @@ def _by_speaker(cuts: list[Cut], keep: Sequence[str] | None, leave_out: Sequence
     return chosen
 
 
+def _by_speaker_fraction(cuts: list[Cut], low: float, high: float) -> list[Cut]:
+    for cut in cuts:
+        names = speakers_of(cut)
+        if len(names) != 1:  # a joint name has a place of its own, so its speakers would be in several slices
+            raise UserError(
+                f'speaker_fraction: utterance "{cut.id}" has {len(names) or "no"} speakers and each needs exactly one; '
+                "name speakers in the corpus, or divide these recordings with fraction or splits"
+            )
+    chosen = [cut for cut in cuts if low <= hash_place(speaker_of(cut)) < high]
+    if not chosen:
+        speakers = len({speaker_of(cut) for cut in cuts})
+        raise UserError(
+            f"speaker_fraction: none of the {speakers} speakers falls into [{low}, {high}); widen the interval or select more data"
+        )
+    return chosen
+
+
 def _by_duration(cuts: list[Cut], low: float | None, high: float | None) -> list[Cut]:
     chosen = [cut for cut in cuts if (low is None or cut.duration >= low) and (high is None or cut.duration <= high)]
     if not chosen:
@@ -157,7 +182,8 @@ def _digest(utterance_id: str, salt: int) -> bytes:
 def manifest_hash(cuts: Iterable[Cut]) -> str:
     """Return a content hash (hexadecimal) of a set of utterances.
 
-    It covers id, text, speaker, start, duration, sampling rate and file size of every utterance (of every part, for strings), and
+    It covers id, text, speaker, start, duration, sampling rate and file size of every utterance (of every part, for strings), the
+    times and speakers of turns that are not the whole utterance, and the regions that are evaluated where they are stated. It
     depends neither on the folder the audio lies in nor on the order of the utterances.
 
     Raises:
@@ -177,7 +203,18 @@ def _line(cut: Cut, sizes: dict[str, int]) -> str:
     for offset, part in tracks:
         size = _audio_size(part.recording, sizes) if isinstance(part, MonoCut) and part.has_recording else -1
         values += [f"{offset:.6f}", f"{part.start:.6f}", f"{part.duration:.6f}", str(part.sampling_rate), str(size)]
+        values += _turns(part)
     return "\x1f".join(values)
+
+
+def _turns(part: Cut) -> list[str]:
+    """Return who speaks when, and which regions are judged; nothing where one supervision covers the whole part."""
+    custom = part.custom if isinstance(part, MonoCut) and part.custom else {}
+    turns = part.supervisions
+    if len(turns) == 1 and abs(turns[0].start) < 1e-3 and abs(turns[0].duration - part.duration) < 1e-3:
+        turns = []  # its times are those of the part
+    spoken = sorted(f"{turn.start:.6f}\x1e{turn.duration:.6f}\x1e{turn.speaker}" for turn in turns)
+    return spoken + [f"evaluated\x1e{start:.6f}\x1e{end:.6f}" for start, end in custom.get("evaluated", ())]
 
 
 def _audio_size(recording: Recording, sizes: dict[str, int]) -> int:

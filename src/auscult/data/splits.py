@@ -1,7 +1,7 @@
 """From the `data` section of a recipe to the cuts of each split, read once and frozen.
 
-Every task needs the same three steps: read the corpus, select each split, join words into strings where the recipe asks for
-it. The content hash of the result names the run, so a changed corpus is a different run.
+Every task needs the same steps: read the corpora, join their splits, select each split, join words into strings where the recipe
+asks for it. The content hash of the result names the run, so a changed corpus is a different run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from auscult.streams import Streams
 
 if TYPE_CHECKING:
     from lhotse import CutSet
+    from lhotse.cut import Cut
 
+    from auscult.corpora.base import Corpus
     from auscult.recipe import Recipe
 
 NAMES = ("train", "validation", "test")
@@ -53,15 +55,14 @@ class Splits(Mapping[str, "CutSet"]):
 
 
 def load_splits(recipe: Recipe) -> Splits:
-    """Read the corpus of a recipe and select its splits.
+    """Read the corpora of a recipe and select its splits.
 
     Raises:
-        UserError: the corpus is missing, empty or holds more problem files than its budget, or a selection matches nothing.
+        UserError: a corpus is missing, empty or holds more problem files than its budget, two corpora share an utterance id, or a
+            selection matches nothing.
     """
     data = recipe.data
-    available = data.corpus.build().splits()
-    if not any(len(cuts) for cuts in available.values()):
-        raise UserError(f"data.corpus: {data.corpus.name} holds no utterances")
+    available = join_corpora({"data.corpus": data.corpus.build(), **{f"data.more.{i}": one.build() for i, one in enumerate(data.more)}})
     chosen: dict[str, CutSet] = {}
     for name in NAMES:
         selection = getattr(data, name)
@@ -77,3 +78,34 @@ def load_splits(recipe: Recipe) -> Splits:
     from auscult.runs.identity import canonical_hash
 
     return Splits(chosen, canonical_hash(hashes))
+
+
+def join_corpora(corpora: Mapping[str, Corpus]) -> dict[str, CutSet]:
+    """Return the splits of several corpora; those of the same name are joined, in the order of the corpora.
+
+    Speakers of different corpora count as the same person where they have the same name: rename those who are not.
+
+    Args:
+        corpora: by the recipe key that names them.
+
+    Raises:
+        UserError: a corpus is empty, or two share an utterance id.
+    """
+    from lhotse import CutSet
+
+    joined: dict[str, list[Cut]] = {}
+    owner: dict[str, str] = {}
+    for key, corpus in corpora.items():
+        splits = corpus.splits()
+        if not any(len(cuts) for cuts in splits.values()):
+            raise UserError(f"{key}: {corpus.name} holds no utterances")
+        place = f"{key} ({corpus.name})"
+        for name, cuts in splits.items():
+            joined.setdefault(name, []).extend(cuts)
+            for cut in cuts:
+                if owner.setdefault(cut.id, place) != place:
+                    raise UserError(
+                        f'{owner[cut.id]} and {place} both have an utterance "{cut.id}"; every id must be unique over all corpora: '
+                        "is the same corpus named twice, or do two folders use the same file names?"
+                    )
+    return {name: CutSet.from_cuts(cuts) for name, cuts in joined.items()}

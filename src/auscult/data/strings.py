@@ -27,8 +27,12 @@ def text_of(cut: Cut) -> str:
 
 def speaker_of(cut: Cut) -> str:
     """Return the speaker of an utterance; several are sorted and joined with "+", none is "unknown"."""
-    speakers = {one.speaker for part in _parts(cut) for one in part.supervisions if one.speaker}
-    return "+".join(sorted(speakers)) or UNKNOWN_SPEAKER
+    return "+".join(speakers_of(cut)) or UNKNOWN_SPEAKER
+
+
+def speakers_of(cut: Cut) -> list[str]:
+    """Return the speakers of an utterance, sorted; empty where it names none."""
+    return sorted({one.speaker for part in _parts(cut) for one in part.supervisions if one.speaker})
 
 
 def _parts(cut: Cut) -> list[MonoCut]:

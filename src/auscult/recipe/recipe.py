@@ -136,6 +136,7 @@ def narrowed() -> type[Recipe]:
             "Data",
             __base__=Data,
             corpus=_redeclared(Data, "corpus", section_field("corpus")),
+            more=_redeclared(Data, "more", section_field("corpus", many=True)),
             augment=_redeclared(Data, "augment", section_field("augmentation", many=True)),
         )
         made: type[Recipe] = create_model(
