@@ -59,6 +59,32 @@ class AudioStore:
             return self._string(cut)
         return self._general(cut)
 
+    def stretch(self, cut: Cut, start: int, count: int) -> np.ndarray:
+        """Return `count` samples of an utterance from `start` on, both at `sample_rate`, repeated from the first where it is shorter.
+
+        The whole utterance is decoded and kept while the cache has room; after that only the stretch is, because a corpus that does
+        not fit is seldom asked for the same utterance twice. At another rate than the file's, a stretch that was decoded alone differs
+        at its edges from the same stretch of the whole (the resampler has no more past), so there the whole is always decoded.
+
+        Raises:
+            AudioError: as `samples`.
+        """
+        alone = (
+            isinstance(cut, MonoCut) and _plain(cut) and cut.sampling_rate == self.sample_rate and start + count <= cut.num_samples
+            and self._key(cut) not in self._cached and self.bytes + 2 * cut.num_samples > self.limit
+        )  # fmt: skip
+        if alone:
+            path, channel, first, _ = self._key(cut)
+            return self._read((path, channel, first + start, count), cut.sampling_rate, cut.recording.num_samples)
+        whole = self.samples(cut)
+        return whole[start : start + count] if start + count <= len(whole) else np.resize(whole, count)
+
+    def _key(self, cut: MonoCut) -> _Key:
+        recording = cut.recording
+        channel = cut.channel if recording.num_channels > 1 else None
+        start = compute_num_samples(cut.start, recording.sampling_rate) if cut.start else 0
+        return str(recording.sources[0].source), channel, start, cut.num_samples
+
     def _string(self, cut: MixedCut) -> np.ndarray:
         placed = []
         for track in cut.tracks:
@@ -73,10 +99,7 @@ class AudioStore:
         return total
 
     def _segment(self, cut: MonoCut) -> np.ndarray:
-        recording = cut.recording
-        channel = cut.channel if recording.num_channels > 1 else None
-        start = compute_num_samples(cut.start, recording.sampling_rate) if cut.start else 0
-        key = (str(recording.sources[0].source), channel, start, cut.num_samples)
+        recording, key = cut.recording, self._key(cut)
         kept = self._cached.get(key)
         if kept is not None:
             self._cached.move_to_end(key)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from lhotse import CutSet
     from lhotse.cut import Cut
@@ -103,6 +105,10 @@ class Task(ABC):
     def build_model(self) -> nn.Module:
         """Construct the recipe's model; initial weights come from torch's current random state."""
 
+    def initialise(self, model: nn.Module) -> list[str]:
+        """Replace initial weights by those the recipe says to start from; return sentences about it. Called when a run begins."""
+        return []
+
     @abstractmethod
     def cuts(self, split: str) -> CutSet:
         """Return the cuts of "train", "validation" or "test".
@@ -131,6 +137,14 @@ class Task(ABC):
     @abstractmethod
     def judge(self, model: nn.Module, batch: Any) -> list[Item]:
         """Return one record per item of the batch."""
+
+    def prepare_judging(self, model: nn.Module, split: str, device: Any) -> None:
+        """Compute what judging a split needs besides its batches (a cohort's embeddings, say); called once before the first batch."""
+        return None
+
+    def use_run(self, run: Path, model: nn.Module) -> None:
+        """Learn what a finished run knows besides weights (a calibration, embeddings computed before); called before judging it."""
+        return None
 
     def conclude(self, split: str, items: Sequence[Item]) -> list[Item]:
         """Return the records of a split from those of all its batches, for tasks that judge more than one item together.

@@ -75,6 +75,7 @@ def evaluate(run: str | Path, *overrides: str, split: str = "test", checkpoint: 
     model = task.build_model()
     load_weights(model, payload, task.specification, path)
     model.to(arithmetic.device)
+    task.use_run(directory.path, model)
     with ProgressBar(f"{directory.path.name} {split}", len(task.cuts(split)), enabled=progress) as bar:
         items = judge_split(task, model, recipe, split, arithmetic, advance=bar.advance)
     summary = summary_of(task, items, split=split, checkpoint=checkpoint, update=int(payload["update"]), overrides=list(overrides))

@@ -42,6 +42,7 @@ def judge_split(
     batches = evaluation_batches(share, task.collate, seconds=batching.seconds, items=batching.judged_items)
     try:
         with torch.inference_mode():
+            task.prepare_judging(model, split, arithmetic.device)
             for batch in batches:
                 with arithmetic.autocast():
                     items += task.judge(model, batch.to(arithmetic.device))

@@ -176,7 +176,7 @@ def _begin(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jour
         if not resumed:
             journal.write("start", verb="train", task=recipe.task.name, model=recipe.model.name, recipe=recipe.to_dict())
             journal.write("model", **describe_model(trainer.model, task.specification))
-        for note in notes:
+        for note in [*notes, *([] if resumed else trainer.start_notes)]:
             journal.write("note", text=note)
     return resumed
 
