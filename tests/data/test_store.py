@@ -125,3 +125,35 @@ def test_every_file_is_decoded_once(record) -> None:  # type: ignore[no-untyped-
     for string in strings:
         store.samples(string)
     assert store.reads == 40
+
+
+def test_a_stretch_has_the_bits_of_the_whole_whether_the_whole_was_read_or_not(record) -> None:  # type: ignore[no-untyped-def]
+    cuts = [record("a", samples=9000), record("float", samples=9000, subtype="FLOAT"), record("wide", samples=9000, rate=16000)]
+    for cut in cuts:
+        kept, direct = AudioStore(8000, 10), AudioStore(8000, 0)
+        whole = kept.samples(cut)
+        for start, count in ((0, 1000), (700, 2000), (len(whole) - 50, 50)):
+            expected = whole[start : start + count]
+            np.testing.assert_array_equal(kept.stretch(cut, start, count), expected)
+            np.testing.assert_array_equal(direct.stretch(cut, start, count), expected)
+        np.testing.assert_array_equal(direct.stretch(cut, 0, len(whole) + 30), np.concatenate([whole, whole[:30]]))
+
+
+def test_only_the_stretch_is_decoded_once_the_cache_is_full(record, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    from auscult.data import store as module
+
+    decoded: list[int] = []
+    read = module.read_audio
+
+    def counting(*arguments: object, **keywords: object) -> object:
+        samples, rate = read(*arguments, **keywords)  # type: ignore[arg-type]
+        decoded.append(len(samples))
+        return samples, rate
+
+    monkeypatch.setattr(module, "read_audio", counting)
+    cuts = [record(f"c{index}", samples=300_000) for index in range(3)]  # 600 kB each as int16: one fits into a megabyte
+    store = AudioStore(8000, 1)
+    for cut in cuts:
+        store.stretch(cut, 1000, 2000)
+        store.stretch(cut, 5000, 2000)
+    assert decoded == [300_000, 2000, 2000, 2000, 2000]
