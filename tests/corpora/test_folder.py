@@ -71,7 +71,7 @@ def test_audio_is_found_from_the_manifest_or_a_folder_above(noise, tmp_path: Pat
         ('{"audio": "a.wav", "duration": "long"}', "line 2: duration is 'long'; expected a number"),
         ('{"audio": "a.wav", "samples": -3}', "line 2: samples is -3"),
         ('{"audio": "a.wav", "duration": NaN}', "line 2: duration is nan"),
-        ('{"audio": "a.wav", "sex": "F"}', 'line 2: sex is "F"; expected "female" or "male"'),
+        ('{"audio": "a.wav", "sex": "X"}', 'line 2: sex is "X"; expected "female" or "male", or F or M'),
     ],
 )
 def test_bad_rows_are_named_by_line(tmp_path: Path, good: str, line: str, message: str) -> None:

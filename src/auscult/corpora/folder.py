@@ -12,7 +12,7 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,7 @@ from auscult.registry import register
 
 TEXT_KEYS = ("audio", "text", "speaker", "split", "id", "language", "sex")
 NUMBER_KEYS = {"duration": float, "sample_rate": int, "samples": int, "channels": int}
+SEXES: dict[str, Literal["female", "male"]] = {"female": "female", "f": "female", "male": "male", "m": "male"}
 PARENTS = 3
 """How many folders above the manifest a relative audio path may start from."""
 
@@ -61,8 +62,9 @@ class Folder(Corpus):
             raise UserError(f'{place}: no "audio"{did_you_mean("audio", values)}; every row needs the path of its recording')
         known = {key: _text(values.pop(key, None), key, place) for key in TEXT_KEYS}
         numbers = {key: _number(values.pop(key, None), key, kind, place) for key, kind in NUMBER_KEYS.items()}
-        if known["sex"] not in (None, "female", "male"):
-            raise UserError(f'{place}: sex is "{known["sex"]}"; expected "female" or "male"')
+        sex = SEXES.get(str(known["sex"]).lower()) if known["sex"] is not None else None
+        if known["sex"] is not None and sex is None:
+            raise UserError(f'{place}: sex is "{known["sex"]}"; expected "female" or "male", or F or M')
         audio = str(known["audio"])
         return Utterance(
             id=known["id"] or Path(audio).with_suffix("").as_posix(),
@@ -71,7 +73,7 @@ class Folder(Corpus):
             text="" if row.get("text") == "" else known["text"],
             speaker=known["speaker"],
             language=known["language"] or self.language,
-            sex=known["sex"],  # type: ignore[arg-type]  # checked above
+            sex=sex,
             custom=values,
             **numbers,
         )
