@@ -46,7 +46,7 @@ def test_relative_sources_start_at_the_manifest(tmp_path: Path, meeting) -> None
 
 def test_several_supervisions_are_refused_or_split_as_asked(tmp_path: Path, meeting) -> None:
     CutSet.from_cuts([meeting(tmp_path / "a.wav", 3)]).to_file(tmp_path / "cuts.jsonl")
-    with pytest.raises(UserError, match='cut "meeting" has 3 supervisions, expected one; set supervisions: split'):
+    with pytest.raises(UserError, match=r'cut "meeting" has 3 supervisions, expected one; set supervisions: split .* or many'):
         Manifests(str(tmp_path / "cuts.jsonl")).splits()
     corpus = Manifests(str(tmp_path / "cuts.jsonl"), supervisions="split")
     check_corpus(corpus, decoded=0)
@@ -55,6 +55,33 @@ def test_several_supervisions_are_refused_or_split_as_asked(tmp_path: Path, meet
         ("turn1", 0.25, 0.25, "text 1"),
         ("turn2", 0.5, 0.25, "text 2"),
     ]
+
+
+def test_a_conversation_is_kept_whole_as_asked(tmp_path: Path, meeting) -> None:
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 3)]).to_file(tmp_path / "cuts.jsonl")
+    (cut,) = Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many").splits()["all"]
+    assert [(turn.id, turn.start) for turn in cut.supervisions] == [("turn0", 0.0), ("turn1", 0.25), ("turn2", 0.5)]
+
+
+@pytest.mark.parametrize(("description", "accepted"), [('{"supervisions": "many"}', True), ("{}", False)])
+def test_a_prepared_folder_says_that_it_holds_conversations(tmp_path: Path, meeting, description: str, accepted: bool) -> None:
+    (tmp_path / "prepared").mkdir()
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 3)]).to_file(tmp_path / "prepared" / "cuts.jsonl")
+    (tmp_path / "prepared" / "corpus.json").write_text(description)
+    corpus = Manifests(str(tmp_path / "prepared"))
+    if accepted:
+        assert len(corpus.splits()["cuts"]["meeting"].supervisions) == 3
+    else:
+        with pytest.raises(UserError, match="has 3 supervisions, expected one"):
+            corpus.splits()
+
+
+@pytest.mark.parametrize("content", ["[1]", "{", "\xff"])
+def test_a_damaged_description_is_refused(tmp_path: Path, meeting, content: str) -> None:
+    CutSet.from_cuts([meeting(tmp_path / "a.wav", 1)]).to_file(tmp_path / "cuts.jsonl")
+    (tmp_path / "corpus.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"corpus\.json is not the description of a prepared corpus"):
+        Manifests(str(tmp_path)).splits()
 
 
 def test_audio_without_supervision_gets_one_without_text(tmp_path: Path, meeting) -> None:

@@ -1,4 +1,4 @@
-"""What every corpus is: a folder somebody already has, turned into lhotse cuts with one supervision each.
+"""What every corpus is: a folder somebody already has, turned into lhotse cuts with one supervision each, or one per turn.
 
 Problem: every corpus has its own layout, and every one of them holds files that are missing, empty or cut off; a reader that
 skips them silently trains on another corpus than the report says, one that stops at the first makes repair a guessing game.
@@ -9,6 +9,10 @@ Choice: a corpus only lists `Utterance` rows; this base class reads the headers,
 Headers (50 us a file) show a file that is missing, unreadable, empty or shorter than its manifest says. They cannot show
 non-finite samples or a compressed stream that breaks off: `prepare` decodes everything once and finds those too. lhotse is
 imported when cuts are built, not when a recipe is read.
+
+A conversation is one cut with a supervision per turn, because turns overlap and a cut per turn would hold its neighbours' speech.
+References are rounded to milliseconds or worse, so a turn may end up to `OVERHANG` seconds after its recording and is then cut
+there; more than that is the reference of another recording, which clipping would hide.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ import inspect
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -30,7 +34,11 @@ if TYPE_CHECKING:
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 DEFAULT_DATA = "../shared/data"
+DESCRIPTION = "corpus.json"
+"""File of a prepared folder that says what it was made from."""
 LISTED_PROBLEMS = 5
+OVERHANG = 0.1
+"""Seconds that a turn or an evaluated region may reach over the ends of its recording (rounding of references)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,8 @@ class FileProblem:
     Attributes:
         path: the file.
         problem: "missing", "unreadable", "empty", "truncated", "non_finite" (see `audio.reading.AudioError`), "mismatch" (longer
-            than its manifest says), "untranscribed" or "misnamed" (the corpus needs what the file does not have).
+            than its manifest says, or its reference reaches beyond it), "untranscribed" or "misnamed" (the corpus needs what
+            the file does not have).
         detail: one sentence.
     """
 
@@ -50,6 +59,15 @@ class FileProblem:
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.detail}"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A turn of one speaker, from `start` to `end` in seconds."""
+
+    start: float
+    end: float
+    speaker: str
 
 
 @dataclass(frozen=True)
@@ -65,6 +83,8 @@ class Utterance:
         channels: of the file, where `samples` is trusted.
         duration: seconds, as a manifest states it; compared with the header.
         custom: plain JSON values for `cut.custom`.
+        segments: turns of a conversation, which may overlap; None is an utterance that is one supervision.
+        evaluated: (start, end) in seconds of the regions that are judged (UEM), in order; None where nothing states them.
     """
 
     id: str
@@ -79,6 +99,8 @@ class Utterance:
     channels: int | None = None
     duration: float | None = None
     custom: dict[str, Any] = field(default_factory=dict)
+    segments: tuple[Segment, ...] | None = None
+    evaluated: tuple[tuple[float, float], ...] | None = None
 
 
 class Corpus(ABC):
@@ -108,7 +130,8 @@ class Corpus(ABC):
     def splits(self) -> dict[str, CutSet]:
         """Return eager cuts by split: `MonoCut`s with absolute audio paths, unique ids and exactly one supervision each.
 
-        `cut.channel` is 0 also for files with several channels, all of which `cut.recording` lists.
+        Utterances with `segments` have a supervision per turn instead (none where nobody speaks), and `cut.custom["evaluated"]`
+        lists their evaluated regions. `cut.channel` is 0 also for files with several channels, all of which `cut.recording` lists.
 
         Raises:
             UserError: the source is missing or is another corpus, nothing was found, ids repeat, or more files than
@@ -117,6 +140,10 @@ class Corpus(ABC):
         if self._splits is None:
             self._splits = self._read()
         return dict(self._splits)
+
+    def attachments(self) -> Mapping[str, Path]:
+        """Return further files of the corpus, such as trial lists, by the name `prepare` copies them to."""
+        return {}
 
     def parameters(self) -> dict[str, Any]:
         """Return the recipe keys of this corpus and their values."""
@@ -146,9 +173,13 @@ class Corpus(ABC):
 
     def _cut(self, utterance: Utterance) -> MonoCut | None:
         shape = _shape(utterance)
-        problem = shape if isinstance(shape, FileProblem) else _duration_problem(utterance, shape[1] / shape[0])
-        if isinstance(shape, FileProblem) or problem is not None:
-            self.problems.extend([problem] if problem else [])
+        if isinstance(shape, FileProblem):
+            self.problems.append(shape)
+            return None
+        seconds = shape[1] / shape[0]
+        problem = _duration_problem(utterance, seconds) or _turn_problem(utterance, seconds)
+        if problem is not None:
+            self.problems.append(problem)
             return None
         return make_cut(utterance, *shape)
 
@@ -178,8 +209,19 @@ def _duration_problem(utterance: Utterance, seconds: float) -> FileProblem | Non
     return FileProblem(utterance.audio, problem, detail)
 
 
+def _turn_problem(utterance: Utterance, seconds: float) -> FileProblem | None:
+    """Return what shows that turns or evaluated regions belong to another recording."""
+    turns = [(f"the turn of {one.speaker}", one.start, one.end) for one in utterance.segments or ()]
+    regions = [("the evaluated region", start, end) for start, end in utterance.evaluated or ()]
+    for what, start, end in (*turns, *regions):
+        if not (-OVERHANG <= start <= end <= seconds + OVERHANG):
+            detail = f"{what} from {start:.3f} to {end:.3f} s does not lie in {utterance.audio}, which lasts {seconds:.3f} s"
+            return FileProblem(utterance.audio, "mismatch", f"{detail}; is it the reference of another recording?")
+    return None
+
+
 def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int) -> MonoCut:
-    """Return the whole file as a cut with one supervision.
+    """Return the whole file as a cut with one supervision, or with one per turn that holds time within the file.
 
     Args:
         utterance: the row.
@@ -193,7 +235,7 @@ def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int
     indices = list(range(channels))
     source = AudioSource(type="file", channels=indices, source=str(utterance.audio))
     recording = Recording(id=name, sources=[source], sampling_rate=sample_rate, num_samples=samples, duration=duration, channel_ids=indices)
-    supervision = SupervisionSegment(
+    whole = SupervisionSegment(
         id=name,
         recording_id=name,
         start=0.0,
@@ -204,8 +246,21 @@ def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int
         speaker=utterance.speaker,
         gender=utterance.sex,
     )
-    custom = dict(utterance.custom) or None
-    return MonoCut(id=name, start=0.0, duration=duration, channel=0, supervisions=[supervision], recording=recording, custom=custom)
+    supervisions, custom = [whole], dict(utterance.custom)
+    if utterance.segments is not None:
+        turns = sorted((*_clipped(one.start, one.end, duration), one.speaker) for one in utterance.segments)
+        turns = [turn for turn in turns if turn[0] < turn[1]]
+        supervisions = [
+            replace(whole, id=f"{name}-{number:04d}", start=start, duration=round(end - start, 8), speaker=speaker)
+            for number, (start, end, speaker) in enumerate(turns)
+        ]
+    if utterance.evaluated is not None:
+        custom["evaluated"] = [list(_clipped(start, end, duration)) for start, end in utterance.evaluated]
+    return MonoCut(id=name, start=0.0, duration=duration, channel=0, supervisions=supervisions, recording=recording, custom=custom or None)
+
+
+def _clipped(start: float, end: float, duration: float) -> tuple[float, float]:
+    return min(max(start, 0.0), duration), max(min(end, duration), 0.0)
 
 
 def check_ids(ids: Iterable[str], name: str) -> None:

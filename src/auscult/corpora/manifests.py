@@ -2,19 +2,21 @@
 
 A prepared folder is trusted (its files were decoded when it was made); each file is only looked for again. In a foreign
 CutSet a cut may hold several supervisions, and which of their texts belongs to the audio is then a decision: this corpus
-refuses such cuts unless `supervisions: split` asks for one cut per supervision. Mixed, padded and multi-channel cuts are
+refuses such cuts unless `supervisions: split` asks for one cut per supervision, or `supervisions: many` says that they are turns of a
+conversation, which stays whole. The description of a prepared folder says so itself. Mixed, padded and multi-channel cuts are
 refused with their id: they have no single recording to read.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from auscult.corpora.base import Corpus, FileProblem, Utterance, check_budget, check_ids, resolve
+from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, Utterance, check_budget, check_ids, resolve
 from auscult.corpora.folder import find_audio
 from auscult.errors import UserError
 from auscult.registry import register
@@ -31,14 +33,17 @@ class Manifests(Corpus):
 
     Args:
         path: a folder with one CutSet per split (`<split>.jsonl.gz`), or a single CutSet, which becomes the split "all".
-        supervisions: "one" refuses cuts with several supervisions; "split" makes a cut of each, which keeps neighbours that
-            overlap in the audio.
+        supervisions: "one" refuses cuts with several supervisions, except in a folder prepared from a corpus of conversations;
+            "many" keeps them as turns of a conversation; "split" makes a cut of each, which keeps neighbours that overlap in
+            the audio.
         error_budget: number of unusable files that may be left out.
     """
 
     name = "manifests"
 
-    def __init__(self, path: str, supervisions: Literal["one", "split"] = "one", error_budget: Annotated[int, Field(ge=0)] = 0) -> None:
+    def __init__(
+        self, path: str, supervisions: Literal["one", "many", "split"] = "one", error_budget: Annotated[int, Field(ge=0)] = 0
+    ) -> None:
         super().__init__()
         self.path = path
         self.supervisions = supervisions
@@ -53,8 +58,10 @@ class Manifests(Corpus):
 
         self.problems = []
         splits: dict[str, CutSet] = {}
-        for file, split in _files(resolve(self.path)):
-            cuts = [self._usable(cut, file) for cut in self._single(file)]
+        path = resolve(self.path)
+        mode = "many" if self.supervisions == "one" and _holds_conversations(path) else self.supervisions
+        for file, split in _files(path):
+            cuts = [self._usable(cut, file) for cut in _arranged(file, mode)]
             splits[split] = CutSet.from_cuts(cut for cut in cuts if cut is not None)
         check_ids((cut.id for cuts in splits.values() for cut in cuts), self.name)
         check_budget(self.problems, self.error_budget, self.name)
@@ -62,29 +69,6 @@ class Manifests(Corpus):
         if not splits:
             raise UserError(f"{self.path} holds no usable cut; {len(self.problems)} unusable files were left out")
         return splits
-
-    def _single(self, file: Path) -> Iterable[MonoCut]:
-        """Yield cuts with exactly one supervision each."""
-        from lhotse import MonoCut, SupervisionSegment
-
-        for cut in _load(file):
-            if not isinstance(cut, MonoCut) or cut.recording is None:
-                raise UserError(
-                    f'{file}: cut "{cut.id}" is a {type(cut).__name__}; expected a MonoCut with a recording; save its audio first'
-                )
-            if len(cut.supervisions) > 1 and self.supervisions == "one":
-                raise UserError(
-                    f'{file}: cut "{cut.id}" has {len(cut.supervisions)} supervisions, expected one; '
-                    "set supervisions: split to make a cut of each"
-                )
-            if len(cut.supervisions) > 1:
-                yield from cut.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
-            elif cut.supervisions:
-                yield cut
-            else:
-                empty = SupervisionSegment(cut.id, cut.recording_id, start=0.0, duration=cut.duration, channel=cut.channel)
-                cut.supervisions = [empty]
-                yield cut
 
     def _usable(self, cut: MonoCut, file: Path) -> MonoCut | None:
         for source in cut.recording.sources:
@@ -96,6 +80,39 @@ class Manifests(Corpus):
                 return None
             source.source = str(path)
         return cut
+
+
+def _arranged(file: Path, mode: str) -> Iterable[MonoCut]:
+    """Yield the cuts of a file with exactly one supervision each, or with as many as they have if the mode is "many"."""
+    from lhotse import MonoCut, SupervisionSegment
+
+    for cut in _load(file):
+        if not isinstance(cut, MonoCut) or cut.recording is None:
+            raise UserError(f'{file}: cut "{cut.id}" is a {type(cut).__name__}; expected a MonoCut with a recording; save its audio first')
+        count = len(cut.supervisions)
+        if mode == "many" or count == 1:
+            yield cut
+        elif count == 0:
+            cut.supervisions = [SupervisionSegment(cut.id, cut.recording_id, start=0.0, duration=cut.duration, channel=cut.channel)]
+            yield cut
+        elif mode == "split":
+            yield from cut.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
+        else:
+            raise UserError(
+                f'{file}: cut "{cut.id}" has {count} supervisions, expected one; '
+                "set supervisions: split to make a cut of each, or many if they are turns of a conversation"
+            )
+
+
+def _holds_conversations(path: Path) -> bool:
+    """Whether a folder was prepared from a corpus of conversations."""
+    description = path / DESCRIPTION
+    if not description.is_file():
+        return False
+    try:
+        return bool(json.loads(description.read_text(encoding="utf-8")).get("supervisions") == "many")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{description} is not the description of a prepared corpus ({error}); prepare the corpus again") from error
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:

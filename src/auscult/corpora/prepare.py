@@ -2,8 +2,9 @@
 
 Problem: headers cannot show NaN samples or a compressed stream that breaks off, and finding out in the third hour of training
 is late. Choice: `prepare` decodes every file once (all problems are listed together and counted against the corpus's error
-budget), then writes `<split>.jsonl.gz` and `corpus.json` into a folder that appears in one rename. The recipe then names
-`manifests` with that folder and starts without reading a header. Corpora used directly get the header check only; the
+budget), then writes `<split>.jsonl.gz` and `corpus.json` into a folder that appears in one rename; of conversations also
+`<split>.rttm` and `<split>.uem`, and the trial lists a corpus brings, so that a judgement needs nothing else. The recipe then
+names `manifests` with that folder and starts without reading a header. Corpora used directly get the header check only; the
 training loader meets the rest.
 """
 
@@ -22,14 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auscult.audio.reading import AudioError, read_audio
-from auscult.corpora.base import Corpus, FileProblem, check_budget, problem_record
+from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, check_budget, problem_record
+from auscult.corpora.references import write_references
 from auscult.errors import UserError
 
 if TYPE_CHECKING:
     from lhotse import CutSet
     from lhotse.cut import MonoCut
-
-DESCRIPTION = "corpus.json"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PreparedCorpus:
     Attributes:
         folder: absolute path, for `manifests`.
         description: the content of `corpus.json`: name, parameters, check, splits (utterances, hours, speakers, sha256 of the
-            manifest's text), problems.
+            manifest's text), problems; "supervisions": "many" for conversations, and "files" where the corpus brings trial lists.
         problems: the files that were left out.
     """
 
@@ -80,8 +80,13 @@ def prepare(corpus: Corpus, output: Path | str, check: Literal["full", "header"]
         "splits": {},
         "problems": [problem_record(problem) for problem in problems],
     }
+    if any(len(cut.supervisions) != 1 for cuts in splits.values() for cut in cuts):
+        description["supervisions"] = "many"
+    attachments = corpus.attachments()
+    if attachments:
+        description["files"] = sorted(attachments)
     try:
-        _write(output, splits, description)
+        _write(output, splits, attachments, description)
     except OSError as error:
         raise UserError(
             f"cannot write the prepared corpus to {output} ({error.strerror}); free some space or choose another folder"
@@ -121,14 +126,17 @@ def _without(splits: Mapping[str, CutSet], paths: set[str]) -> dict[str, CutSet]
     return {split: CutSet.from_cuts(cuts) for split, cuts in kept.items() if cuts}
 
 
-def _write(output: Path, splits: Mapping[str, CutSet], description: dict[str, Any]) -> None:
+def _write(output: Path, splits: Mapping[str, CutSet], attachments: Mapping[str, Path], description: dict[str, Any]) -> None:
     """Fill a folder beside the output, then swap it in; fills the description's counts."""
     output.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
     try:
         for split, cuts in splits.items():
             digest = _write_cuts(cuts, draft / f"{split}.jsonl.gz")
+            write_references(cuts, draft / split)
             description["splits"][split] = {**_counts(cuts), "sha256": digest}
+        for name, path in attachments.items():
+            shutil.copyfile(path, draft / name)
         with (draft / DESCRIPTION).open("w", encoding="utf-8") as file:
             json.dump(description, file, ensure_ascii=False, indent=2)
             file.write("\n")
@@ -152,7 +160,7 @@ def _write_cuts(cuts: CutSet, path: Path) -> str:
 
 
 def _counts(cuts: CutSet) -> dict[str, Any]:
-    speakers = {cut.supervisions[0].speaker for cut in cuts} - {None}
+    speakers = {turn.speaker for cut in cuts for turn in cut.supervisions} - {None}
     hours = sum(cut.duration for cut in cuts) / 3600
     return {"utterances": len(cuts), "hours": round(hours, 6), "speakers": len(speakers)}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +25,13 @@ LETTER_SECONDS = 0.08
 GAP_SECONDS = 0.02
 
 
-def check_corpus(corpus: Corpus, decoded: int = 3) -> None:
+def check_corpus(corpus: Corpus, decoded: int = 3, supervisions: Literal["one", "many"] = "one") -> None:
     """Check that a corpus keeps the contract of `auscult.corpora.base.Corpus`.
 
     Args:
         corpus: an instance that holds at least one utterance.
         decoded: number of files per split that are decoded.
+        supervisions: "one" for utterances; "many" for conversations, whose turns must name speakers and lie within the recording.
 
     Raises:
         AssertionError: lists everything that does not hold.
@@ -47,32 +48,32 @@ def check_corpus(corpus: Corpus, decoded: int = 3) -> None:
     for split, cuts in first.items():
         if cuts.is_lazy:
             reasons.append(f"split {split} is lazy; expected eager cuts")
-        reasons.extend(_split_reasons(split, cuts, seen, decoded))
+        reasons.extend(_split_reasons(split, cuts, seen, decoded, supervisions))
     if reasons:
         raise AssertionError(f"{type(corpus).__name__} breaks the corpus contract:\n- " + "\n- ".join(reasons))
 
 
-def _split_reasons(split: str, cuts: CutSet, seen: set[str], decoded: int) -> list[str]:
+def _split_reasons(split: str, cuts: CutSet, seen: set[str], decoded: int, supervisions: str) -> list[str]:
     reasons: list[str] = [] if len(cuts) else [f"split {split} is empty"]
     for number, cut in enumerate(cuts):
         place = f"{split}, cut {cut.id}"
         if cut.id in seen:
             reasons.append(f"{place}: the id occurs twice")
         seen.add(cut.id)
-        problems = _cut_reasons(cut)
+        problems = _cut_reasons(cut, supervisions)
         if not problems and number < decoded:
             problems = _audio_reasons(cut)
         reasons.extend(f"{place}: {problem}" for problem in problems)
     return reasons
 
 
-def _cut_reasons(cut: Any) -> list[str]:
+def _cut_reasons(cut: Any, supervisions: str) -> list[str]:
     from lhotse import MonoCut
 
     if not isinstance(cut, MonoCut):
         return [f"is a {type(cut).__name__}; expected a MonoCut"]
-    reasons = []
-    if len(cut.supervisions) != 1:
+    reasons = _turn_reasons(cut) if supervisions == "many" else []
+    if supervisions == "one" and len(cut.supervisions) != 1:
         reasons.append(f"has {len(cut.supervisions)} supervisions; expected one")
     if not cut.duration > 0:
         reasons.append(f"lasts {cut.duration} s")
@@ -83,6 +84,23 @@ def _cut_reasons(cut: Any) -> list[str]:
         json.dumps(cut.to_dict())
     except TypeError as error:
         reasons.append(f"cannot be written to a manifest: {error}")
+    return reasons
+
+
+def _turn_reasons(cut: Any) -> list[str]:
+    within = cut.duration + 1e-6
+    reasons = [
+        f"its turn {turn.id} from {turn.start} to {turn.end} s, of speaker {turn.speaker}, is not one within {cut.duration} s"
+        for turn in cut.supervisions
+        if not (turn.speaker and 0 <= turn.start < turn.end <= within)
+    ]
+    if len({turn.id for turn in cut.supervisions}) < len(cut.supervisions):
+        reasons.append("two of its turns have the same id")
+    if [turn.start for turn in cut.supervisions] != sorted(turn.start for turn in cut.supervisions):
+        reasons.append("its turns are not in the order of time")
+    evaluated = (cut.custom or {}).get("evaluated", [])
+    if not all(0 <= start <= end <= within for start, end in evaluated):
+        reasons.append(f"its evaluated regions {evaluated} do not lie within {cut.duration} s")
     return reasons
 
 
