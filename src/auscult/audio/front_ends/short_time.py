@@ -69,6 +69,7 @@ class ShortTime(nn.Module):
         step: seconds from frame to frame, a whole number of samples, at most `window`.
         kaldi: frames, pre-emphasis, mean removal, window and scaling of Kaldi's `compute-fbank-feats --dither=0`.
         power_of_two: fill frames up to a power of two before the transform (always so for Kaldi).
+        hamming: a periodic Hamming window instead of Hann's; Kaldi's form keeps its own.
 
     Attributes:
         bins: frequencies from 0 to half the sample rate.
@@ -79,7 +80,9 @@ class ShortTime(nn.Module):
     _delayed: Tensor
     _mean: Tensor
 
-    def __init__(self, sample_rate: int, window: float, step: float, kaldi: bool = False, power_of_two: bool = False) -> None:
+    def __init__(
+        self, sample_rate: int, window: float, step: float, kaldi: bool = False, power_of_two: bool = False, hamming: bool = False
+    ) -> None:
         super().__init__()
         self.window_samples = whole_samples("window", window, sample_rate)
         self.step_samples = whole_samples("step", step, sample_rate)
@@ -94,9 +97,9 @@ class ShortTime(nn.Module):
         self._right = 0 if kaldi else self.window_samples - self._left
         self._fill = self.fft_size - self.window_samples
         self.minimum_samples = self.window_samples if kaldi else self._right + 1
-        self._register_windows()
+        self._register_windows(hamming)
 
-    def _register_windows(self) -> None:
+    def _register_windows(self, hamming: bool) -> None:
         """Make Kaldi's steps three windows: `((x - m) - 0.97 (delayed x - m)) w` is linear in x, delayed x and their mean m.
 
         Kaldi repeats a frame's first sample instead of looking before it; the povey window is zero there, so it does not matter.
@@ -104,7 +107,8 @@ class ShortTime(nn.Module):
         if self.kaldi:
             shape = torch.hann_window(self.window_samples, periodic=False, dtype=torch.float64).pow(0.85) * INT16
         else:
-            shape = torch.hann_window(self.window_samples, dtype=torch.float64)
+            make = torch.hamming_window if hamming else torch.hann_window
+            shape = make(self.window_samples, dtype=torch.float64)
         shape = functional.pad(shape, (0, self._fill))
         self.register_buffer("window", shape.float(), persistent=False)
         self.register_buffer("_delayed", (-PREEMPHASIS * shape).float(), persistent=False)
