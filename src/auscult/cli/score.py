@@ -9,8 +9,10 @@ import typer
 
 from auscult.cli.options import AsJson
 from auscult.cli.output import emit
+from auscult.cli.score_der import der
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+app.command()(der)
 
 
 @app.callback()
