@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from auscult.data.conversations import simulate_conversations
 from auscult.data.selection import manifest_hash, select
 from auscult.data.strings import concatenate_words
 from auscult.errors import UserError
@@ -73,6 +74,9 @@ def load_splits(recipe: Recipe) -> Splits:
             joined = data.concatenate
             random = Streams(recipe.seed).generator("strings", name)
             cuts = concatenate_words(cuts, joined.strings[name], joined.words, joined.gap, random)
+        if data.conversations is not None and name in data.conversations.counts:
+            random = Streams(recipe.seed).generator("conversations", name)
+            cuts = simulate_conversations(cuts, data.conversations.counts[name], data.conversations, random)
         chosen[name] = cuts
     hashes = "".join(f"{name}:{manifest_hash(cuts)};" for name, cuts in chosen.items())
     from auscult.runs.identity import canonical_hash

@@ -37,11 +37,13 @@ class SeparableBlock(nn.Module):
         kernel: frames the depthwise convolution sees, odd.
         expansion: width of the inner layer, in multiples of `channels`.
         dropout: probability of losing a channel of an utterance.
+        dilation: frames from one tap of the convolution to the next.
     """
 
-    def __init__(self, channels: int, kernel: int, expansion: int, dropout: float) -> None:
+    def __init__(self, channels: int, kernel: int, expansion: int, dropout: float, dilation: int = 1) -> None:
         super().__init__()
-        self.depthwise = nn.Conv2d(channels, channels, (1, kernel), padding=(0, kernel // 2), groups=channels)
+        reach = dilation * (kernel // 2)
+        self.depthwise = nn.Conv2d(channels, channels, (1, kernel), padding=(0, reach), dilation=(1, dilation), groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.widen = nn.Linear(channels, expansion * channels)
         self.narrow = nn.Linear(expansion * channels, channels)

@@ -82,6 +82,46 @@ class Concatenate(Part):
         return self
 
 
+class Conversations(Part):
+    """Simulate conversations from recordings of one speaker each; the defaults are the statistics of the AMI development meetings."""
+
+    counts: Annotated[dict[Split, Positive], Field(min_length=1)]
+    """Number of conversations per split; a split that is not named keeps its own recordings."""
+    seconds: Annotated[float, Field(ge=1)] = 30.0
+    """Length of a conversation."""
+    speakers: tuple[Positive, Positive] = (2, 4)
+    """Fewest and most speakers of a conversation."""
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.14
+    """Share of the speech during which more than one speaks, on average; conversations differ."""
+    turn: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]] = (2.0, 1.3)
+    """Median length of a turn in seconds, and the standard deviation of its natural logarithm, as drawn; what is laid out is shorter by
+    what ends at a pause, at the end of a recording or of the conversation."""
+    pause: Annotated[float, Field(ge=0)] = 1.0
+    """Mean pause between turns that do not overlap, in seconds."""
+    hold: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of the pauses after which the same speaker goes on."""
+    gain: tuple[float, float] = (-6.0, 6.0)
+    """Least and greatest level of a speaker in dB, against the common level."""
+    rooms: str | None = None
+    """Folder of room responses, of which every speaker gets one; null leaves the recordings dry."""
+    room_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the conversations that are put into rooms."""
+    noise: str | None = None
+    """Folder of noise recordings, of which every conversation gets one; null adds none."""
+    noise_probability: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the conversations that get noise."""
+    snr: tuple[float, float] = (5.0, 25.0)
+    """Least and greatest ratio of speech (at the common level) to noise in dB."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Conversations:
+        for name in ("speakers", "gain", "snr"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] is [least, most]; the first number must not be the larger one")
+        return self
+
+
 class Batching(Part):
     """How utterances become batches: by total audio (`seconds`), by number (`items`), or by speaker (`speakers`), one of the three."""
 
@@ -133,6 +173,8 @@ class Data(Part):
     """Samples per second the model sees; other rates are resampled."""
     concatenate: Concatenate | None = None
     """Join single words into strings."""
+    conversations: Conversations | None = None
+    """Simulate conversations of several speakers."""
     augment: list[Section] = []
     """Registered augmentations, applied in order to training audio."""
     batch: Batching = Batching(items=16)

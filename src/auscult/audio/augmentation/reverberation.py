@@ -7,6 +7,7 @@ beyond the end of the utterance is cut, and the level of the utterance is restor
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,6 @@ class Reverberation:
     def __init__(self, folder: str, probability: Annotated[float, Field(ge=0, le=1)] = 1.0) -> None:
         self.responses = AudioFolder("reverberation.folder", folder)
         self.probability = probability
-        self._prepared: dict[tuple[Path, int], NDArray[np.float32]] = {}
 
     def __call__(self, samples: NDArray[np.float32], sample_rate: int, random: np.random.Generator) -> NDArray[np.float32]:
         """Return (time,) float32 from samples (time,) float32, as loud as before.
@@ -45,20 +45,24 @@ class Reverberation:
         """
         if random.random() >= self.probability or not len(samples):
             return samples
-        response = self._response(self.responses.draw(random), sample_rate)
+        response = room_response(self.responses.draw(random), sample_rate)
         wet = fftconvolve(samples, response)[: len(samples)]
         before, after = float(np.linalg.norm(samples)), float(np.linalg.norm(wet))
         return np.asarray(wet * (before / after), np.float32) if after > 0 else samples
 
-    def _response(self, path: Path, sample_rate: int) -> NDArray[np.float32]:
-        """Read, resample and align a response; rooms are few and short, so they are kept."""
-        known = self._prepared.get((path, sample_rate))
-        if known is not None:
-            return known
-        samples, rate = read_audio(path, channel=0)
-        response = resample(samples, rate, sample_rate)
-        response = response[int(np.abs(response).argmax()) :]
-        if not response.any():
-            raise UserError(f"{path}: a room response with no sound in it; take it out of the folder")
-        self._prepared[path, sample_rate] = response
-        return response
+
+@lru_cache(maxsize=256)
+def room_response(path: Path, sample_rate: int) -> NDArray[np.float32]:
+    """Return a room response that starts at its direct sound: (time,) float32, read-only; rooms are few and short, so they are kept.
+
+    Raises:
+        AudioError: the file cannot be read.
+        UserError: the response is silent.
+    """
+    samples, rate = read_audio(path, channel=0)
+    response = resample(samples, rate, sample_rate)
+    response = response[int(np.abs(response).argmax()) :].copy()
+    if not response.any():
+        raise UserError(f"{path}: a room response with no sound in it; take it out of the folder")
+    response.setflags(write=False)
+    return response
