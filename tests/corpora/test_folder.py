@@ -117,3 +117,33 @@ def test_toy_corpus_is_a_folder_with_three_splits(tmp_path: Path) -> None:
 def test_real_manifest_with_paths_from_the_folder_above(data_pack: Path) -> None:
     splits = Folder(str(data_pack / "fsdd" / "manifest.jsonl")).splits()
     assert {split: len(cuts) for split, cuts in splits.items()} == {"test": 250, "train": 2250}
+
+
+def test_the_split_of_rows_that_state_none(tmp_path: Path, write_manifest, good: str) -> None:
+    manifest = write_manifest([{"audio": good, "id": "a"}, {"audio": good, "id": "b", "split": "test"}])
+    splits = Folder(str(manifest), split="noisy").splits()
+    assert {name: list(cuts.ids) for name, cuts in splits.items()} == {"noisy": ["a"], "test": ["b"]}
+
+
+def test_one_folder_per_speaker(tmp_path: Path, noise) -> None:
+    for name in ("zoë/2/b.wav", "zoë/1/a.flac", "ann/x.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / name, noise(1600, 2), 16000)
+    (tmp_path / "ann" / "notes.txt").write_text("no audio")
+    corpus = Folder(str(tmp_path), split="train", speakers_from="folder", language="en")
+    check_corpus(corpus)
+    (split, cuts), *_ = corpus.splits().items()
+    rows = [(cut.id, cut.supervisions[0].speaker, cut.supervisions[0].text, cut.supervisions[0].language) for cut in cuts]
+    assert (split, rows) == ("train", [("ann/x", "ann", None, "en"), ("zoë/1/a", "zoë", None, "en"), ("zoë/2/b", "zoë", None, "en")])
+    with pytest.raises(UserError, match=r"holds no manifest; .* or set speakers_from: folder"):
+        Folder(str(tmp_path)).splits()
+
+
+def test_files_without_a_folder_of_their_own_have_no_speaker(tmp_path: Path, good: str, noise) -> None:
+    (tmp_path / "ann").mkdir()
+    soundfile.write(tmp_path / "ann" / "a.wav", noise(), 16000)
+    with pytest.raises(UserError, match=r"good\.wav \(misnamed\)"):
+        Folder(str(tmp_path), speakers_from="folder").splits()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty holds no \.wav"):
+        Folder(str(tmp_path / "empty"), speakers_from="folder").splits()

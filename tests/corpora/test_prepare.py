@@ -28,7 +28,13 @@ def test_the_description_counts_what_was_written(tmp_path: Path) -> None:
     description = json.loads((tmp_path / "prepared" / "corpus.json").read_text())
     train = description["splits"]["train"]
     assert (description["name"], description["check"], description["problems"]) == ("folder", "full", [])
-    assert description["parameters"] == {"source": str(tmp_path / "toy" / "manifest.jsonl"), "language": None, "error_budget": 0}
+    assert description["parameters"] == {
+        "source": str(tmp_path / "toy" / "manifest.jsonl"),
+        "language": None,
+        "split": "all",
+        "speakers_from": "manifest",
+        "error_budget": 0,
+    }
     assert (train["utterances"], train["speakers"]) == (9, 3)
     assert train["hours"] * 3600 == pytest.approx(sum(cut.duration for cut in corpus.splits()["train"]), abs=0.01)
 

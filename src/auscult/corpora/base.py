@@ -298,6 +298,12 @@ def problem_record(problem: FileProblem) -> dict[str, str]:
     return {**asdict(problem), "path": str(problem.path)}
 
 
+def find_recordings(folder: Path) -> list[Path]:
+    """Return the audio files below a folder, sorted by their path."""
+    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."))
+
+
 def resolve(path: str) -> Path:
     """Return the absolute path of something that exists, with `~` and `${VARIABLES}` replaced.
 

@@ -4,6 +4,9 @@ One row per whole file: `audio` and, where known, `text`, `speaker`, `duration`,
 `samples`, `channels`. Every further column is kept in `cut.custom`. `duration` alone is compared with the file's header, never trusted: it
 is usually rounded, and a row that describes a piece of a longer file would pair the wrong audio with its text. Rows that give
 `samples` and `sample_rate` (and `channels`, unless it is one) are trusted and cost one existence check instead of a header read.
+
+Speaker corpora are often folders named by speaker and nothing else. `speakers_from: folder` reads those; it has to be asked for, because
+a first folder called `clips` or `test` would make one speaker of everything.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from auscult.corpora.base import Corpus, Utterance, resolve
+from auscult.corpora.base import Corpus, FileProblem, Utterance, find_recordings, resolve
 from auscult.errors import UserError, did_you_mean
 from auscult.registry import register
 
@@ -29,31 +32,58 @@ PARENTS = 3
 
 @register("corpus", "folder")
 class Folder(Corpus):
-    """Recordings listed in a manifest; splits come from the `split` column, "all" where there is none.
+    """Recordings listed in a manifest, whose column `split` divides them, or in one folder per speaker.
 
     Args:
         source: a .jsonl, .csv or .tsv manifest, or a folder with manifest.jsonl or with one manifest per split.
         language: of rows that state none.
+        split: of rows that state none, where there is a single manifest or none.
+        speakers_from: "folder" reads every audio file below `source`, without manifest; its speaker is the first folder below it.
         error_budget: number of unusable files that may be left out.
     """
 
     name = "folder"
 
-    def __init__(self, source: str, language: str | None = None, error_budget: Annotated[int, Field(ge=0)] = 0) -> None:
+    def __init__(
+        self,
+        source: str,
+        language: str | None = None,
+        split: Annotated[str, Field(min_length=1)] = "all",
+        speakers_from: Literal["manifest", "folder"] = "manifest",
+        error_budget: Annotated[int, Field(ge=0)] = 0,
+    ) -> None:
         super().__init__()
         self.source = source
         self.language = language
+        self.split = split
+        self.speakers_from = speakers_from
         self.error_budget = error_budget
 
     def utterances(self) -> Iterable[Utterance]:
-        """Yield the rows in the order of the manifests.
+        """Yield the rows in the order of the manifests, or the files in the order of their paths.
 
         Raises:
-            UserError: no manifest, or a row that is not as described; the message names file and line.
+            UserError: no manifest, or a row that is not as described; the message names file and line; no folder of a speaker.
         """
-        for manifest, split in _manifests(resolve(self.source)):
+        source = resolve(self.source)
+        if self.speakers_from == "folder":
+            yield from self._files(source)
+            return
+        for manifest, split in _manifests(source, self.split):
             for line, row in read_rows(manifest):
                 yield self._utterance(manifest, line, row, split)
+
+    def _files(self, source: Path) -> Iterator[Utterance]:
+        found = find_recordings(source)
+        for path in found:
+            inside = path.relative_to(source)
+            if len(inside.parts) == 1:
+                self.problems.append(FileProblem(path, "misnamed", f"{path} lies in no folder of a speaker"))
+                continue
+            identity = inside.with_suffix("").as_posix()
+            yield Utterance(identity, path, self.split, speaker=inside.parts[0], language=self.language)
+        if not found:
+            raise UserError(f"{source} holds no .wav, .flac or .ogg file; expected <speaker>/.../<name>.wav below it")
 
     def _utterance(self, manifest: Path, line: int, row: dict[str, Any], split: str) -> Utterance:
         values = {key: value for key, value in row.items() if value is not None and value != ""}
@@ -106,17 +136,20 @@ def find_audio(audio: str, manifest: Path) -> Path:
     return manifest.parent / path
 
 
-def _manifests(source: Path) -> list[tuple[Path, str]]:
+def _manifests(source: Path, default: str) -> list[tuple[Path, str]]:
     """Return the manifests and the split of their rows that name none."""
     if source.is_file():
         if source.suffix not in (".jsonl", ".csv", ".tsv"):
             raise UserError(f"{source} is no manifest; expected a .jsonl, .csv or .tsv file")
-        return [(source, "all")]
+        return [(source, default)]
     single = source / "manifest.jsonl"
     found = [single] if single.is_file() else sorted(source.glob("*.jsonl")) or sorted((*source.glob("*.csv"), *source.glob("*.tsv")))
     if not found:
-        raise UserError(f'{source} holds no manifest; expected manifest.jsonl or *.csv with a column "audio"')
-    return [(found[0], "all")] if len(found) == 1 else [(path, path.stem) for path in found]
+        raise UserError(
+            f'{source} holds no manifest; expected manifest.jsonl or *.csv with a column "audio", '
+            "or set speakers_from: folder if every speaker has a folder"
+        )
+    return [(found[0], default)] if len(found) == 1 else [(path, path.stem) for path in found]
 
 
 def _json_rows(manifest: Path, lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:

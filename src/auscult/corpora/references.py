@@ -8,14 +8,13 @@ read. `prepare` writes the references from the supervisions, so that other score
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from auscult.corpora.base import AUDIO_SUFFIXES, FileProblem, Segment, Utterance
+from auscult.corpora.base import FileProblem, Segment, Utterance
 from auscult.errors import UserError
 from auscult.metrics.rttm import read_rttm, read_uem, rttm_text, uem_text
 from auscult.metrics.segments import Turn
@@ -136,12 +135,6 @@ def normal(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", name)
-
-
-def find_recordings(folder: Path) -> list[Path]:
-    """Return the audio files below a folder, sorted by their path."""
-    found = (Path(place) / name for place, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("."))
 
 
 def check_splits_share_no_speaker(utterances: Iterable[Utterance], corpus: str) -> None:

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from auscult.corpora.base import Corpus, Utterance, resolve
-from auscult.corpora.references import References, find_recordings, read_beside, read_regions, read_turns
+from auscult.corpora.base import Corpus, Utterance, find_recordings, resolve
+from auscult.corpora.references import References, read_beside, read_regions, read_turns
 from auscult.errors import UserError
 from auscult.metrics.rttm import read_rttm, read_uem
 from auscult.registry import register

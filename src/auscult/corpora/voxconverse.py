@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from auscult.corpora.base import Corpus, FileProblem, Utterance, resolve
-from auscult.corpora.references import References, find_recordings, normal, read_turns
+from auscult.corpora.base import Corpus, FileProblem, Utterance, find_recordings, resolve
+from auscult.corpora.references import References, normal, read_turns
 from auscult.errors import UserError
 from auscult.registry import register
 
