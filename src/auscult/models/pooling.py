@@ -99,6 +99,23 @@ def weighted_softmax(scores: Tensor, weights: Tensor | None) -> Tensor:
     return exponentials / exponentials.sum(2, keepdim=True).clamp_min(SMALLEST_WEIGHT)
 
 
+class UtteranceNorm(nn.BatchNorm1d):
+    """Batch norm of one vector per utterance; in training it needs two utterances and says so."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(batch, channels) -> (batch, channels).
+
+        Raises:
+            UserError: in training, a batch of one utterance.
+        """
+        if self.training and values.shape[0] < 2:
+            raise UserError(
+                "the encoder normalises over the utterances of a batch and was given one in training; use batches of two or more "
+                "(data.batch.speakers times data.batch.utterances)"
+            )
+        return super().forward(values)
+
+
 class ChannelAttention(nn.Sequential):
     """Scores for every channel and frame: 1x1 convolution, ReLU, batch norm, 1x1 convolution.
 
@@ -118,7 +135,7 @@ class ChannelAttention(nn.Sequential):
         return cast(Tensor, self[3](hidden))
 
 
-def attend(values: Tensor, scores: Tensor, weights: Tensor | None, deviation: bool) -> Tensor:
+def attend(values: Tensor, scores: Tensor, weights: Tensor | None, deviation: bool, floor: float = SMALLEST_VARIANCE) -> Tensor:
     """Pool with attention: self-attentive (mean) or attentive statistics (mean and deviation).
 
     Args:
@@ -126,10 +143,11 @@ def attend(values: Tensor, scores: Tensor, weights: Tensor | None, deviation: bo
         scores: (batch, channels or 1, frames).
         weights: (batch, frames) or None.
         deviation: append the standard deviation.
+        floor: smallest variance.
 
     Returns:
         (batch, channels), or (batch, 2 * channels) with the deviation.
     """
     attention = weighted_softmax(scores, weights)
     attention = attention[:, 0] if attention.shape[1] == 1 else attention
-    return weighted_statistics(values, attention) if deviation else weighted_mean(values, attention)
+    return weighted_statistics(values, attention, floor) if deviation else weighted_mean(values, attention)

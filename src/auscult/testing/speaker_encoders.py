@@ -28,7 +28,7 @@ def check_speaker_encoder(model: SpeakerEncoder, sample_rate: int, seed: int = 0
 
     Checked: shape, dtype and determinism of embeddings, also under autocast; independence of batch mates and padding; weights of one
     equal none, weights select frames, weights in the padding do not count; `minimum_samples` is the true limit and the error says it;
-    finite gradients for noise and for digital silence, to every parameter; encoded frames are zero in the padding and as many as
+    finite gradients of every parameter for noise and for digital silence; encoded frames are zero in the padding and as many as
     `frame_stride` promises.
 
     Args:
@@ -169,8 +169,14 @@ def _gradient_reasons(model: SpeakerEncoder, tolerance: float) -> Iterable[str]:
         model.zero_grad()
         embeddings = model(samples, lengths)
         (embeddings * torch.randn(embeddings.shape)).sum().backward()
+        alive: dict[str, bool] = {}
         for key, parameter in model.named_parameters():
-            if parameter.grad is None or (name == "noise" and not parameter.grad.any()):
+            part = key.split(".")[0]
+            if parameter.grad is None:
                 yield f"no gradient reaches {key}"
             elif not parameter.grad.isfinite().all():
                 yield f"the gradient of {key} is not finite for {name}"
+            alive[part] = alive.get(part, False) or (parameter.grad is not None and bool(parameter.grad.any()))
+        dead = [part for part, any_gradient in alive.items() if not any_gradient]
+        if dead and name == "noise":  # of a whole part: single narrow layers may be dead by chance
+            yield f"the gradient is zero for all of {', '.join(dead)}"
