@@ -158,6 +158,15 @@ def test_prepare_copies_checked_trial_lists(fill: Fill, tmp_path: Path) -> None:
     assert list(again.splits()["vox1_test"]) == list(corpus.splits()["vox1_test"])
 
 
+@pytest.mark.parametrize("name", ["corpus.json", "vox1_test.jsonl.gz"])
+def test_a_trial_list_never_replaces_a_manifest(fill: Fill, tmp_path: Path, name: str) -> None:
+    root = fill("test/wav", ONE, TWO)
+    (tmp_path / name).write_text(f"1 {ONE}.wav {TWO}.wav\n")
+    with pytest.raises(UserError, match="has the name of a file that is written"):
+        prepare(VoxCeleb(str(root), trials=[str(tmp_path / name)]), tmp_path / "prepared")
+    assert not (tmp_path / "prepared").exists()
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

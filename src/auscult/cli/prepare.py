@@ -19,8 +19,9 @@ def prepare(
     check: Annotated[bool, typer.Option(help="Decode every file once, so that damaged audio is found now.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Read a CORPUS (librispeech, folder, fsdd, manifests, synthetic) from SRC, check every file, write one manifest per split.
+    """Read a CORPUS from SRC, check every file, write one manifest per split, and the references of conversations.
 
+    CORPUS is ami, folder, fsdd, librispeech, manifests, rttm_folder, synthetic, voxceleb or voxconverse.
     KEY=VALUE sets the corpus's own parameters, such as error_budget=3; synthetic takes no SRC.
     """
     from auscult.corpora.prepare import prepare as prepare_corpus

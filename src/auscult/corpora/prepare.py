@@ -136,6 +136,8 @@ def _write(output: Path, splits: Mapping[str, CutSet], attachments: Mapping[str,
             write_references(cuts, draft / split)
             description["splits"][split] = {**_counts(cuts), "sha256": digest}
         for name, path in attachments.items():
+            if (draft / name).exists() or name == DESCRIPTION:
+                raise UserError(f"{path} has the name of a file that is written to the prepared folder; rename it")
             shutil.copyfile(path, draft / name)
         with (draft / DESCRIPTION).open("w", encoding="utf-8") as file:
             json.dump(description, file, ensure_ascii=False, indent=2)
