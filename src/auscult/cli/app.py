@@ -57,6 +57,8 @@ VERBS: dict[str, Verb] = {
     "train": Verb("auscult.cli.train", "train", "Train a recipe; resume it if interrupted, reuse it if finished."),
     "evaluate": Verb("auscult.cli.evaluate", "evaluate", "Judge a run's checkpoint, with intervals and the worst utterances."),
     "transcribe": Verb("auscult.cli.transcribe", "transcribe", "Recognise audio files with a trained run."),
+    "embed": Verb("auscult.cli.embed", "embed", "Write speaker embeddings of audio files by a trained run."),
+    "verify": Verb("auscult.cli.verify", "verify", "Say whether two recordings are of one speaker, with a probability."),
     "runs": Verb("auscult.cli.runs", "runs", "List, filter and sort runs."),
     "report": Verb("auscult.cli.report", "report", "Draw a run's figures and write its report."),
     "inspect": Verb("auscult.cli.inspect", "inspect", "Print what a recipe's model costs: parameters, operations, memory, speed."),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,20 +11,28 @@ import typer
 from auscult.cli.options import AsJson, Overrides, RunPath
 from auscult.cli.output import emit, print_table
 
+WORST = {"target": ("trials", ["enrol", "test", "target", "score"]), "reference": ("utterances", ["id", "reference", "hypothesis"])}
+"""What a list of the worst records is called and shows, by a key that only its records have."""
+
 
 def evaluate(
     run: RunPath,
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     checkpoint: Annotated[str, typer.Option(help="best, last, or another file of the run's checkpoints.")] = "best",
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to list.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances or trials to list.")] = 5,
+    trials: Annotated[Path | None, typer.Option(help="Verification: trial list of the test split, lines '1|0 first second'.")] = None,
+    trial_audio: Annotated[Path | None, typer.Option(help="Verification: folder the paths of the trial list start from.")] = None,
+    as_norm: Annotated[str | None, typer.Option(help='Verification: cohort for score normalisation, "train" or an .npz file.')] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a checkpoint on a split: rates with 95 % intervals over speakers and utterances, and the worst utterances."""
+    """Judge a checkpoint on a split: metrics with 95 % intervals over speakers, the protocol, and the worst utterances or trials."""
     from auscult.training.evaluate import Evaluation
     from auscult.training.evaluate import evaluate as evaluate_run
 
-    result: Evaluation = evaluate_run(run, *(overrides or []), split=split, checkpoint=checkpoint, progress=not as_json)
+    given = {"task.trials": trials, "task.trial_audio": trial_audio, "task.as_norm": as_norm}
+    changes = [*(overrides or []), *(f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None)]
+    result: Evaluation = evaluate_run(run, *changes, split=split, checkpoint=checkpoint, progress=not as_json)
     listed = result.worst(worst)
     value = {"run": result.run, **result.summary, "worst": listed, "notes": result.notes}
 
@@ -36,9 +46,10 @@ def evaluate(
         ]
         print_table(["metric", "value", "95 % interval"], rows, f"{result.run.name}, {split}, checkpoint {checkpoint}")
         typer.echo("protocol: " + "; ".join(f"{key}: {text}" for key, text in result.summary["protocol"].items()))
+        for alarm in result.summary["alarms"]:
+            typer.echo(f"ALARM: {alarm}")
         if listed:
-            print_table(
-                ["utterance", "reference", "hypothesis"], [[i["id"], i.get("reference"), i.get("hypothesis")] for i in listed], "worst"
-            )
+            kind, columns = WORST["target" if "target" in listed[0] else "reference"]
+            print_table(columns, [[item.get(column) for column in columns] for item in listed], f"worst {kind}")
 
     emit(value, as_json, table)

@@ -14,8 +14,8 @@ from pathlib import Path
 from lhotse import CutSet
 from lhotse.cut import Cut, MonoCut
 
-from auscult.corpora.base import AUDIO_SUFFIXES, Utterance, make_cut
 from auscult.audio.reading import probe
+from auscult.corpora.base import AUDIO_SUFFIXES, Utterance, make_cut
 from auscult.errors import UserError
 
 SPEED_KEY = "speed"

@@ -62,7 +62,9 @@ class VerificationBatch:
             )
         lengths = self.sample_lengths
         if lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= self.samples.shape[2]):
-            raise UserError(f"VerificationBatch.sample_lengths: expected 1 to {self.samples.shape[2]}, got {lengths.flatten().tolist()[:8]}")
+            raise UserError(
+                f"VerificationBatch.sample_lengths: expected 1 to {self.samples.shape[2]}, got {lengths.flatten().tolist()[:8]}"
+            )
 
     @classmethod
     def pad(cls, groups: Sequence[Sequence[np.ndarray]], speakers: Sequence[int], ids: Sequence[str]) -> VerificationBatch:

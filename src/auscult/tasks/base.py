@@ -161,6 +161,10 @@ class Task(ABC):
         """Return 95 % intervals of the metrics that have one."""
         return {}
 
+    def alarms(self, items: Sequence[Item]) -> list[str]:
+        """Return what is impossible or suspicious about records, in words: a result must not look better, or more meaningful, than it is."""
+        return []
+
     def protocol(self) -> dict[str, str]:
         """Return how the metrics were obtained, in words, for every table that shows them."""
         return {}

@@ -91,5 +91,8 @@ def recipe_of(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> Recip
     return Recipe.load(directory.path / "recipe.yaml", overrides=list(overrides))
 
 
-def _errors(item: Item) -> int:
+def _errors(item: Item) -> float:
+    """How wrong a record is: edits of a transcript, or how far a trial's score leans to the wrong side."""
+    if "target" in item:
+        return -float(item["score"]) if item["target"] else float(item["score"])
     return sum(int(item.get(kind, 0)) for kind in ("substitutions", "insertions", "deletions"))

@@ -54,7 +54,7 @@ def judge_split(
 
 
 def summary_of(task: Task, items: Sequence[Item], **facts: Any) -> dict[str, Any]:
-    """Return metrics, 95 % intervals and protocol of judged records, ready to be stored.
+    """Return metrics, 95 % intervals, alarms and protocol of judged records, ready to be stored.
 
     Args:
         facts: what else the summary should state (checkpoint, update, split).
@@ -62,6 +62,7 @@ def summary_of(task: Task, items: Sequence[Item], **facts: Any) -> dict[str, Any
     return {
         "metrics": task.summarise(items),
         "intervals": {name: list(interval) for name, interval in task.intervals(items).items()},
+        "alarms": task.alarms(items),
         "protocol": task.protocol(),
         **facts,
     }
