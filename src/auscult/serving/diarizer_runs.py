@@ -1,0 +1,112 @@
+"""From run directories to the parts of a diarizer: the segmentation, the voices, and the threshold between them.
+
+Problem: the distance at which two voices are two people is a property of an encoder and the length of its crops, so a constant in
+the code is right for one model and makes up or merges people with every other. Choice: the threshold is read off the verification
+run's own validation trials (speakers it was not trained on), where misses and false alarms are equally frequent. A checkpoint
+carries the specification and the recipe the architecture, so no corpus has to be present; the class weights of an encoder's
+training loss are not loaded. Rejected: tuning the threshold on recordings that are then scored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from auscult.errors import UserError
+from auscult.losses.powerset import Powerset
+from auscult.metrics.detection import DetectionCurve
+from auscult.models.speaker_encoder import SpeakerEncoder
+from auscult.recipe import Recipe
+from auscult.runs.directory import RunDirectory, find_runs
+from auscult.runs.files import read_json
+from auscult.runs.state import State
+from auscult.serving.segmenter import NetworkSegmenter
+from auscult.specification import Specification
+from auscult.training.checkpoint import load_checkpoint, load_weights
+from auscult.training.evaluate import recipe_of
+from auscult.training.precision import choose_device
+
+_ENCODER = "encoder."
+"""Names of an encoder's tensors in the checkpoint of a verification run begin with this; the rest is the training loss."""
+
+
+def load_segmenter(run: Path, checkpoint: str, device: str) -> NetworkSegmenter:
+    """Load the segmentation of a diarization run.
+
+    Raises:
+        UserError: not a run, no or damaged checkpoint, or a run of another task.
+    """
+    directory, recipe, payload, specification = _open(run, checkpoint, "diarization")
+    model: nn.Module = recipe.model.build(specification=specification, sample_rate=specification.sample_rate)
+    load_weights(model, payload, specification, directory.checkpoint(checkpoint))
+    powerset = Powerset.from_labels(specification.labels)
+    return NetworkSegmenter(model.to(choose_device(device)), powerset, specification.sample_rate, float(recipe.task["window"]))
+
+
+def load_encoder(run: Path, checkpoint: str, device: str) -> tuple[SpeakerEncoder, int]:
+    """Load the encoder of a verification run, and the sample rate it takes.
+
+    Raises:
+        UserError: not a run, no or damaged checkpoint, or a run of another task.
+    """
+    directory, recipe, payload, specification = _open(run, checkpoint, "verification")
+    encoder: SpeakerEncoder = recipe.model.build(specification=specification, sample_rate=specification.sample_rate)
+    weights = {name.removeprefix(_ENCODER): value for name, value in payload["model"].items() if name.startswith(_ENCODER)}
+    load_weights(encoder, {**payload, "model": weights}, specification, directory.checkpoint(checkpoint))
+    return encoder.to(choose_device(device)), specification.sample_rate
+
+
+def find_embedding_run(run: Path, sample_rate: int) -> Path | None:
+    """Return the finished verification run of this sample rate beside a run, if there is exactly one."""
+    found = []
+    for other in find_runs(Path(run).resolve().parent):
+        if read_json(other / "run.json").get("task") == "verification" and RunDirectory.open(other).state is State.COMPLETE:
+            path = RunDirectory.open(other).checkpoint("best")
+            if path.is_file() and recipe_of(RunDirectory.open(other)).data.sample_rate == sample_rate:
+                found.append(other)
+    return found[0] if len(found) == 1 else None
+
+
+def merge_threshold(run: Path) -> float | None:
+    """Return the cosine at which a run's validation trials have equally many misses and false alarms, or None without such trials."""
+    path = Path(run) / "items" / "validation.jsonl"
+    if not path.is_file():
+        return None
+    trials = [item for item in RunDirectory.open(Path(run)).read_items("validation") if "score" in item and "target" in item]
+    targets = np.array([bool(item["target"]) for item in trials])
+    if not targets.any() or targets.all():
+        return None
+    return equal_error_threshold(np.array([float(item["score"]) for item in trials]), targets)
+
+
+def equal_error_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
+    """Return the score at which the rates of misses and false alarms are nearest to one another.
+
+    Args:
+        scores: (trials,), higher for the same speaker.
+        targets: (trials,) bool.
+
+    >>> equal_error_threshold(np.array([0.9, 0.7, 0.3, 0.1]), np.array([True, True, False, False]))
+    0.5
+    """
+    curve = DetectionCurve.of(scores, targets)
+    balance = np.abs(curve.misses / curve.targets - curve.false_alarms / curve.nontargets)
+    place = int(balance.argmin())
+    below = curve.thresholds[place - 1] if place else curve.thresholds[place]
+    above = curve.thresholds[place] if np.isfinite(curve.thresholds[place]) else below
+    return float((below + above) / 2)  # between two scores: a trial at the threshold itself is accepted
+
+
+def _open(run: Path, checkpoint: str, task: str) -> tuple[RunDirectory, Recipe, dict[str, Any], Specification]:
+    directory = RunDirectory.open(Path(run))
+    payload = load_checkpoint(directory.checkpoint(checkpoint))
+    specification = Specification.from_dict(payload["specification"])
+    if specification.task != task:
+        raise UserError(f"{directory.path}: trained for {specification.task}; a {task} run is needed here")
+    recipe = recipe_of(directory)
+    torch.set_num_threads(recipe.data.threads)
+    return directory, recipe, payload, specification
