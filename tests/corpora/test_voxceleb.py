@@ -98,6 +98,13 @@ def test_aac_beside_converted_files_is_ignored_and_without_them_a_problem(fill: 
     assert "AAC" in corpus.problems[0].detail
 
 
+def test_a_conversion_that_was_interrupted_is_noticed(fill: Fill) -> None:
+    fill("voxceleb2/dev/aac", YOUNG, "id00013/video/00001", suffix=".m4a")
+    root = fill("voxceleb2/dev/wav", YOUNG)
+    with pytest.raises(UserError, match=r"1 file cannot be used.*aac/id00013/video/00001\.m4a \(unreadable\)"):
+        VoxCeleb(str(root)).splits()
+
+
 def test_files_without_samples_are_counted(fill: Fill) -> None:
     root = fill("wav", ONE, TWO)
     soundfile.write(root / "wav" / f"{TWO}.wav", np.zeros(0, np.float32), RATE)

@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -107,10 +108,13 @@ class VoxCeleb(Corpus):
                     rows, left = _recordings(folder, speaker)
                     found.setdefault(split, []).extend(rows)
                     compressed += left
-        if compressed and not any(found.values()):
+        known = {identity for rows in found.values() for identity, _ in rows}
+        compressed = [path for path in compressed if "/".join((*path.parts[-3:-1], path.stem)) not in known]  # converted to elsewhere
+        if compressed and not known:
             folder = compressed[0].parents[2]
             raise UserError(
-                f"{folder} holds .m4a files, which are not read; convert them once, for example with: find {folder} -name '*.m4a' "
+                f"{folder} holds .m4a files, which are not read; convert them once, for example with: "
+                f"find {quote(str(folder))} -name '*.m4a' "
                 '-exec sh -c \'ffmpeg -nostdin -v error -i "$1" -ac 1 -ar 16000 "${1%.m4a}.wav"\' _ {} \\;'
             )
         self.problems += [FileProblem(path, "unreadable", f"{path} is AAC; convert it to .wav as the others") for path in compressed]
@@ -126,13 +130,12 @@ class VoxCeleb(Corpus):
 
 
 def _speaker_folders(root: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each folder that holds speakers, and "dev", "test" or "all"; .m4a beside converted files is left out."""
+    """Yield each folder that holds speakers, and "dev", "test" or "all"."""
     seen: list[Path] = []
     for download in DOWNLOADS:
         for place, part in PLACES:
             folder = root / download / place
-            converted = folder.name == "aac" and any(_names(folder.with_name("wav"), SPEAKER))
-            if converted or not any(_names(folder, SPEAKER)) or any(folder.samefile(other) for other in seen):
+            if not any(_names(folder, SPEAKER)) or any(folder.samefile(other) for other in seen):
                 continue  # samefile: VoxCeleb1 and voxceleb1 are one folder where the file system ignores case
             seen.append(folder)
             yield folder, part
