@@ -11,6 +11,7 @@ Sources: Hu et al. 2018 (arXiv 1709.01507); Chung et al. 2020 (arXiv 2003.11982)
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
