@@ -177,10 +177,10 @@ def test_a_trial_list_never_replaces_a_manifest(fill: Fill, tmp_path: Path, name
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (f"0 {ONE}.wav id10270/other/00009.wav", r"line 2: the corpus has no utterance id10270/other/00009 \(did you mean"),
-        (f"2 {ONE}.wav {THREE}.wav", "line 2: .*is no trial; expected 1 or 0"),
-        (f"{ONE}.wav {THREE}.wav", "line 2: .*is no trial"),
-        (f"0 {ONE}.wav 00001.wav", "line 2: .*is no trial"),
+        (f"0 {ONE}.wav id10270/other/00009.wav", r":2: the corpus has no utterance id10270/other/00009\.wav \(did you mean"),
+        (f"2 {ONE}.wav {THREE}.wav", ":2: .*is no trial; expected 1 or 0"),
+        (f"{ONE}.wav {THREE}.wav", ":2: 2 columns, but line 1 has 3"),
+        (f"0 {ONE}.wav 00001.wav", r":2: the corpus has no utterance 00001\.wav"),
     ],
 )
 def test_a_wrong_trial_is_named(fill: Fill, tmp_path: Path, line: str, message: str) -> None:
@@ -190,13 +190,19 @@ def test_a_wrong_trial_is_named(fill: Fill, tmp_path: Path, line: str, message: 
         VoxCeleb(str(root), trials=[str(tmp_path / "trials.txt")]).splits()
 
 
+def test_labels_may_stand_last(fill: Fill, tmp_path: Path) -> None:
+    root = fill("test/wav", ONE, TWO, THREE)
+    (tmp_path / "trials.txt").write_text(f"{ONE} {TWO} target\n{ONE} {THREE} nontarget\n")
+    assert len(VoxCeleb(str(root), trials=[str(tmp_path / "trials.txt")]).splits()["vox1_test"]) == 3
+
+
 def test_trial_lists_that_cannot_be_used_are_refused(fill: Fill, tmp_path: Path) -> None:
     root = fill("test/wav", ONE)
     (tmp_path / "empty.txt").write_text("\n")
-    with pytest.raises(UserError, match=r"empty\.txt holds no trials"):
+    with pytest.raises(UserError, match=r"empty\.txt: no trials"):
         VoxCeleb(str(root), trials=[str(tmp_path / "empty.txt")]).splits()
     (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is not UTF-8 text"):
+    with pytest.raises(UserError, match=r"binary\.txt: not UTF-8"):
         VoxCeleb(str(root), trials=[str(tmp_path / "binary.txt")]).splits()
     with pytest.raises(UserError, match="two trial lists have the same file name"):
         VoxCeleb(str(root), trials=["a/trials.txt", "b/trials.txt"])

@@ -23,6 +23,7 @@ from pydantic import Field
 
 from auscult.corpora.base import AUDIO_SUFFIXES, Corpus, FileProblem, Utterance, resolve
 from auscult.errors import UserError, did_you_mean
+from auscult.metrics.trial_lines import LABELS, read_lines
 from auscult.registry import register
 
 Part = Literal["vox1_dev", "vox1_test", "vox2_dev", "vox2_test", "all"]
@@ -196,26 +197,24 @@ def read_train_list(path: Path) -> dict[str, int]:
 
 
 def check_trials(path: Path, known: set[str]) -> None:
-    """Check that a trial list is well formed and names only known utterances.
+    """Check that a trial list names only known utterances; contradictions are found when `auscult.data.trials` reads it for a task.
 
     Raises:
         UserError: with the number of the first line that is wrong.
     """
-    empty = True
-    for number, fields in _lines(path):
-        empty = False
-        sides = [_identity(one) for one in fields[1:]]
-        if len(fields) != 3 or fields[0] not in ("0", "1") or None in sides:
+    for number, columns in read_lines(path, "trial list"):
+        labelled_first = columns[0] in LABELS
+        files = columns[1:] if labelled_first else columns[:-1]
+        if len(columns) != 3 or not (labelled_first or columns[-1] in LABELS):
             raise UserError(
-                f'{path}, line {number}: "{" ".join(fields)}" is no trial; expected 1 or 0 and two files such as '
+                f'{path}:{number}: "{" ".join(columns)[:80]}" is no trial; expected 1 or 0 and two files such as '
                 "id10270/x6uYqmx31kE/00001.wav"
             )
-        for side in sides:
-            if side is not None and side not in known:
-                near = did_you_mean(side, [one for one in known if one.startswith(side.split("/")[0])])
-                raise UserError(f"{path}, line {number}: the corpus has no utterance {side}{near}; does the list belong to this corpus?")
-    if empty:
-        raise UserError(f"{path} holds no trials; expected lines such as 1 id10270/x6uYqmx31kE/00001.wav id10270/8jEAjG6SegY/00008.wav")
+        for file in files:
+            identity = _identity(file)
+            if identity is None or identity not in known:
+                near = did_you_mean(identity or file, [one for one in known if one.startswith(file.split("/")[0])])
+                raise UserError(f"{path}:{number}: the corpus has no utterance {file}{near}; does the list belong to this corpus?")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
