@@ -3,7 +3,7 @@
 Single-thread process CPU time, medians over alternating repeats. Run: `OMP_NUM_THREADS=1 python benchmarks/verification_scoring.py`.
 The size is that of VoxCeleb1-O: 37,611 trials of 4,708 files, embeddings of 512 values. Promises: one embedding per file in <= 0.1 s and
 >= 20 times faster than a torch loop over trials; ten crops per file >= 15 times faster than such a loop; 579,818 trials in <= 1 s; EER
-with both minimum costs >= 8 times faster than by scikit-learn's ROC, with equal values; 1,000 bootstrap replicates over speakers in <= 10 s.
+with both minimum costs >= 8 times faster than by scikit-learn's ROC, with equal values; 1,000 bootstrap replicates over speakers <= 10 s.
 Loops are timed on part of the trials and compared by cost per trial; the leanest loop that NumPy allows stands beside the torch loop.
 """
 
