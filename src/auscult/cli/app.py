@@ -59,6 +59,7 @@ VERBS: dict[str, Verb] = {
     "transcribe": Verb("auscult.cli.transcribe", "transcribe", "Recognise audio files with a trained run."),
     "embed": Verb("auscult.cli.embed", "embed", "Write speaker embeddings of audio files by a trained run."),
     "verify": Verb("auscult.cli.verify", "verify", "Say whether two recordings are of one speaker, with a probability."),
+    "diarize": Verb("auscult.cli.diarize", "diarize", "Say who speaks when in audio files, as RTTM."),
     "runs": Verb("auscult.cli.runs", "runs", "List, filter and sort runs."),
     "report": Verb("auscult.cli.report", "report", "Draw a run's figures and write its report."),
     "inspect": Verb("auscult.cli.inspect", "inspect", "Print what a recipe's model costs: parameters, operations, memory, speed."),

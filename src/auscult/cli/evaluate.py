@@ -24,9 +24,18 @@ def evaluate(
     trials: Annotated[Path | None, typer.Option(help="Verification: trial list of the test split, lines '1|0 first second'.")] = None,
     trial_audio: Annotated[Path | None, typer.Option(help="Verification: folder the paths of the trial list start from.")] = None,
     as_norm: Annotated[str | None, typer.Option(help='Verification: cohort for score normalisation, "train" or an .npz file.')] = None,
+    reference: Annotated[Path | None, typer.Option(help="Diarization: judge whole recordings against this RTTM file or folder.")] = None,
+    uem: Annotated[Path | None, typer.Option(help="Diarization: UEM file or folder; whole recordings are scored without.")] = None,
+    embedding: Annotated[Path | None, typer.Option(help="Diarization: verification run for the voices.")] = None,
+    audio: Annotated[Path | None, typer.Option(help="Diarization: folder of the recordings; the recipe's test split without.")] = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Diarization: draw a timeline of each recording into the run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Judge a checkpoint on a split: metrics with 95 % intervals over speakers, the protocol, and the worst utterances or trials."""
+    if reference is not None:
+        from auscult.cli.evaluate_recordings import evaluate_recordings
+
+        return evaluate_recordings(run, reference, uem, embedding, audio, checkpoint, figures, as_json)
     from auscult.training.evaluate import Evaluation
     from auscult.training.evaluate import evaluate as evaluate_run
 

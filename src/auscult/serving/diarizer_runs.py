@@ -3,8 +3,8 @@
 Problem: the distance at which two voices are two people is a property of an encoder and the length of its crops, so a constant in
 the code is right for one model and makes up or merges people with every other. Choice: the threshold is read off the verification
 run's own validation trials (speakers it was not trained on), where misses and false alarms are equally frequent. A checkpoint
-carries the specification and the recipe the architecture, so no corpus has to be present; the class weights of an encoder's
-training loss are not loaded. Rejected: tuning the threshold on recordings that are then scored.
+carries the specification and the recipe the architecture, so no corpus has to be present. Rejected: tuning the threshold on
+recordings that are then scored.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory, find_runs
 from auscult.runs.files import read_json
 from auscult.runs.state import State
+from auscult.serving.embedder import load_embedder
 from auscult.serving.segmenter import NetworkSegmenter
 from auscult.specification import Specification
 from auscult.training.checkpoint import load_checkpoint, load_weights
 from auscult.training.evaluate import recipe_of
 from auscult.training.precision import choose_device
-
-_ENCODER = "encoder."
-"""Names of an encoder's tensors in the checkpoint of a verification run begin with this; the rest is the training loss."""
 
 
 def load_segmenter(run: Path, checkpoint: str, device: str) -> NetworkSegmenter:
@@ -53,11 +51,8 @@ def load_encoder(run: Path, checkpoint: str, device: str) -> tuple[SpeakerEncode
     Raises:
         UserError: not a run, no or damaged checkpoint, or a run of another task.
     """
-    directory, recipe, payload, specification = _open(run, checkpoint, "verification")
-    encoder: SpeakerEncoder = recipe.model.build(specification=specification, sample_rate=specification.sample_rate)
-    weights = {name.removeprefix(_ENCODER): value for name, value in payload["model"].items() if name.startswith(_ENCODER)}
-    load_weights(encoder, {**payload, "model": weights}, specification, directory.checkpoint(checkpoint))
-    return encoder.to(choose_device(device)), specification.sample_rate
+    embedder = load_embedder(run, checkpoint, device)
+    return embedder.encoder, embedder.specification.sample_rate
 
 
 def find_embedding_run(run: Path, sample_rate: int) -> Path | None:
@@ -72,11 +67,14 @@ def find_embedding_run(run: Path, sample_rate: int) -> Path | None:
 
 
 def merge_threshold(run: Path) -> float | None:
-    """Return the cosine at which a run's validation trials have equally many misses and false alarms, or None without such trials."""
-    path = Path(run) / "items" / "validation.jsonl"
-    if not path.is_file():
+    """Return the cosine at which a run's validation trials have equally many misses and false alarms, or None without such trials.
+
+    Scores that are no cosines (mean distances of crops) have no threshold that holds here.
+    """
+    directory = RunDirectory.open(Path(run))
+    if not (directory.path / "items" / "validation.jsonl").is_file() or recipe_of(directory).task["crops"]:
         return None
-    trials = [item for item in RunDirectory.open(Path(run)).read_items("validation") if "score" in item and "target" in item]
+    trials = [item for item in directory.read_items("validation") if "score" in item and "target" in item]
     targets = np.array([bool(item["target"]) for item in trials])
     if not targets.any() or targets.all():
         return None
