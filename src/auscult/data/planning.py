@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auscult.data.sampling import BatchStream, Plan, plan_batches
+from auscult.data.speaker_sampling import plan_speakers
 from auscult.data.strings import speaker_of
 
 if TYPE_CHECKING:
@@ -29,10 +30,11 @@ def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank
     """
     plan: Plan
     if batching.speakers is not None and batching.utterances is not None:
-        from auscult.data.speaker_sampling import plan_speakers
-
         speakers = [speaker_of(cut) for cut in cuts]
-        plan = partial(plan_speakers, speakers, streams=streams, speakers_per_batch=batching.speakers, utterances=batching.utterances)
+        plan = partial(
+            plan_speakers, speakers, streams=streams, speakers_per_batch=batching.speakers, utterances=batching.utterances,
+            most=batching.most,
+        )  # fmt: skip
         return BatchStream(len(cuts), plan, unit=batching.utterances, rank=rank, world_size=world_size)
     durations = np.array([cut.duration for cut in cuts])
     plan = partial(

@@ -60,7 +60,7 @@ class InitialLoss:
 
 
 class SpeakerLoss(nn.Module, ABC):
-    """Base of the speaker losses; subclasses take `dimensions` and `classes` from the program (`INJECTED`), class counts are never configured.
+    """Base of the speaker losses; `dimensions` and `classes` come from the program (`INJECTED`), a class count is never configured.
 
     Attributes:
         dimensions: size of an embedding.
@@ -109,13 +109,13 @@ class SpeakerLoss(nn.Module, ABC):
             )
         if labels.dim() != 1 or labels.is_floating_point() or labels.shape[0] != embeddings.shape[0]:
             raise UserError(
-                f"{name}: {tuple(labels.shape)} labels for embeddings {tuple(embeddings.shape)}; give one int64 label per speaker, or flatten "
-                "both: embeddings.flatten(0, 1) with labels.repeat_interleave(utterances)"
+                f"{name}: {tuple(labels.shape)} labels for embeddings {tuple(embeddings.shape)}; give one int64 label per speaker, or "
+                "flatten both: embeddings.flatten(0, 1) with labels.repeat_interleave(utterances)"
             )
         if embeddings.shape[1] < self.minimum_utterances:
             raise UserError(
-                f"{name} compares utterances of a speaker and needs {self.minimum_utterances} of each, the batch has {embeddings.shape[1]}; "
-                f"set data.batch.utterances to {self.minimum_utterances} or more"
+                f"{name} compares utterances of a speaker and needs {self.minimum_utterances} of each, the batch has "
+                f"{embeddings.shape[1]}; set data.batch.utterances to {self.minimum_utterances} or more"
             )
         outside = ((labels < 0) | (labels >= self.classes)).nonzero().flatten().tolist()
         if outside:

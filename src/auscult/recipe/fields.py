@@ -133,6 +133,8 @@ class Batching(Part):
     """Different speakers per batch, each with `utterances` utterances; judging then takes as many utterances at a time."""
     utterances: Positive | None = None
     """Utterances of each speaker in a batch; goes with `speakers`."""
+    most: Positive | None = None
+    """Most utterances of a speaker in one pass over the data, drawn anew each pass; goes with `speakers`, null takes all."""
     buckets: Positive = 8
     """Number of length classes that are batched apart; 1 mixes all lengths. Goes with `seconds` or `items`."""
     order: Literal["shuffled", "sorta_grad", "sorted"] = "shuffled"
@@ -146,6 +148,8 @@ class Batching(Part):
             )
         if (self.speakers is None) != (self.utterances is None):
             raise ValueError("speakers and utterances go together: a batch holds `utterances` utterances of each of `speakers` speakers")
+        if self.speakers is None and self.most is not None:
+            raise ValueError("most limits the utterances of a speaker and goes with speakers; remove it")
         if self.speakers is not None and (self.order != "shuffled" or "buckets" in self.model_fields_set):
             raise ValueError("a batch of speakers has no order and no buckets; remove those keys")
         return self
