@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from auscult.cli.options import AsJson, Overrides, RunPath
 from auscult.cli.output import emit, print_table
+from auscult.errors import UserError
+
+if TYPE_CHECKING:
+    from auscult.training.evaluate import Evaluation
 
 WORST = {"target": ("trials", ["enrol", "test", "target", "score"]), "reference": ("utterances", ["id", "reference", "hypothesis"])}
 """What a list of the worst records is called and shows, by a key that only its records have."""
@@ -35,30 +39,32 @@ def evaluate(
     if reference is not None:
         from auscult.cli.evaluate_recordings import evaluate_recordings
 
-        return evaluate_recordings(run, reference, uem, embedding, audio, checkpoint, figures, as_json)
-    from auscult.training.evaluate import Evaluation
+        evaluate_recordings(run, reference, uem, embedding, audio, checkpoint, figures, as_json)
+        return
+    if uem or embedding or audio or figures:
+        raise UserError("--uem, --embedding, --audio and --figures go with --reference, which names the recordings to judge")
     from auscult.training.evaluate import evaluate as evaluate_run
 
     given = {"task.trials": trials, "task.trial_audio": trial_audio, "task.as_norm": as_norm}
     changes = [*(overrides or []), *(f"{key}={json.dumps(str(value))}" for key, value in given.items() if value is not None)]
-    result: Evaluation = evaluate_run(run, *changes, split=split, checkpoint=checkpoint, progress=not as_json)
+    result = evaluate_run(run, *changes, split=split, checkpoint=checkpoint, progress=not as_json)
     listed = result.worst(worst)
     value = {"run": result.run, **result.summary, "worst": listed, "notes": result.notes}
+    emit(value, as_json, lambda: _table(result, listed, split, checkpoint))
 
-    def table() -> None:
-        for note in result.notes:
-            typer.echo(f"note: {note}")
-        intervals = result.summary["intervals"]
-        rows = [
-            [name, number, "{:.4g} to {:.4g}".format(*intervals[name]) if name in intervals else None]
-            for name, number in result.summary["metrics"].items()
-        ]
-        print_table(["metric", "value", "95 % interval"], rows, f"{result.run.name}, {split}, checkpoint {checkpoint}")
-        typer.echo("protocol: " + "; ".join(f"{key}: {text}" for key, text in result.summary["protocol"].items()))
-        for alarm in result.summary["alarms"]:
-            typer.echo(f"ALARM: {alarm}")
-        if listed:
-            kind, columns = WORST["target" if "target" in listed[0] else "reference"]
-            print_table(columns, [[item.get(column) for column in columns] for item in listed], f"worst {kind}")
 
-    emit(value, as_json, table)
+def _table(result: Evaluation, listed: list[dict[str, Any]], split: str, checkpoint: str) -> None:
+    for note in result.notes:
+        typer.echo(f"note: {note}")
+    intervals = result.summary["intervals"]
+    rows = [
+        [name, number, "{:.4g} to {:.4g}".format(*intervals[name]) if name in intervals else None]
+        for name, number in result.summary["metrics"].items()
+    ]
+    print_table(["metric", "value", "95 % interval"], rows, f"{result.run.name}, {split}, checkpoint {checkpoint}")
+    typer.echo("protocol: " + "; ".join(f"{key}: {text}" for key, text in result.summary["protocol"].items()))
+    for alarm in result.summary["alarms"]:
+        typer.echo(f"ALARM: {alarm}")
+    if listed:
+        kind, columns = WORST["target" if "target" in listed[0] else "reference"]
+        print_table(columns, [[item.get(column) for column in columns] for item in listed], f"worst {kind}")
