@@ -123,6 +123,7 @@ def test_the_split_of_rows_that_state_none(tmp_path: Path, write_manifest, good:
     manifest = write_manifest([{"audio": good, "id": "a"}, {"audio": good, "id": "b", "split": "test"}])
     splits = Folder(str(manifest), split="noisy").splits()
     assert {name: list(cuts.ids) for name, cuts in splits.items()} == {"noisy": ["a"], "test": ["b"]}
+    assert set(Folder(str(tmp_path), split="noisy").splits()) == {"noisy", "test"}  # the folder of a single manifest
 
 
 def test_one_folder_per_speaker(tmp_path: Path, noise) -> None:
