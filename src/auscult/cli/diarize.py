@@ -68,13 +68,15 @@ def _record(path: Path, found: Diarization) -> dict[str, Any]:
 
 def _references(reference: Path | None, figure: Path | None, audio: list[Path]) -> dict[str, Any]:
     """Return the reference turns by recording; every file that is drawn must have some."""
+    from auscult.cli.timelines import check_picture
     from auscult.errors import UserError
     from auscult.serving.diarization_files import read_references, recording_name
 
     if (reference is None) != (figure is None):
         raise UserError("--figure and --reference go together: the picture shows the answer beside the reference")
-    if reference is None:
+    if reference is None or figure is None:
         return {}
+    check_picture(figure)
     turns = read_references(reference)
     for path in audio:
         if recording_name(path) not in turns:

@@ -14,6 +14,16 @@ if TYPE_CHECKING:
 _FORMATS = ("png", "svg", "pdf")
 
 
+def check_picture(path: Path) -> None:
+    """Refuse a picture of a kind that is not drawn, before anything is computed for it.
+
+    Raises:
+        UserError: another ending.
+    """
+    if path.suffix.removeprefix(".") not in _FORMATS:
+        raise UserError(f"{path}: expected a picture that ends in {', '.join(f'.{one}' for one in _FORMATS)}")
+
+
 def draw_timeline(
     folder: Path, name: str, suffix: str, reference: Sequence[Turn], system: Sequence[Turn], subtitle: str, regions: Regions | None
 ) -> list[Path]:
@@ -29,13 +39,11 @@ def draw_timeline(
         regions: what is scored; None takes the first to the last turn of both sides.
 
     Raises:
-        UserError: another ending, or a file cannot be written.
+        UserError: a file cannot be written.
     """
     from auscult.report import timeline
     from auscult.report.figure import house_style, save
 
-    if suffix.removeprefix(".") not in _FORMATS:
-        raise UserError(f"{folder / name}{suffix}: expected a picture that ends in {', '.join(f'.{one}' for one in _FORMATS)}")
     with house_style():
         drawing, tables = timeline.draw(reference, system, subtitle, regions)
         return save(drawing, folder, name, tables, (suffix.removeprefix("."),))
