@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from lhotse import CutSet
 from lhotse.cut import Cut
 
 from auscult.data.audit_rows import parts_of
@@ -31,7 +30,7 @@ HEAD = 65_536
 """Bytes that are compared first."""
 
 
-def check_disjoint(splits: Mapping[str, CutSet], sessions: bool = True, copies: bool = True) -> None:
+def check_disjoint(splits: Mapping[str, Iterable[Cut]], sessions: bool = True, copies: bool = True) -> None:
     """Refuse splits that share with "train" what they are judged on.
 
     Args:
@@ -47,7 +46,7 @@ def check_disjoint(splits: Mapping[str, CutSet], sessions: bool = True, copies: 
         raise UserError("\n".join(reasons))
 
 
-def shared_with_train(splits: Mapping[str, CutSet], sessions: bool = True, copies: bool = True) -> list[str]:
+def shared_with_train(splits: Mapping[str, Iterable[Cut]], sessions: bool = True, copies: bool = True) -> list[str]:
     """Return what the other splits share with "train": a sentence each, with up to three names and what to do; empty if nothing.
 
     Raises:
@@ -88,7 +87,7 @@ def check_trial_speakers(train_speakers: Iterable[str], trial_speakers: Iterable
         )
 
 
-def _shared_sessions(train: CutSet, judged: Mapping[str, CutSet]) -> Iterator[str]:
+def _shared_sessions(train: Iterable[Cut], judged: Mapping[str, Iterable[Cut]]) -> Iterator[str]:
     known = _first(train, _sessions_of)
     for name, cuts in judged.items():
         shared = [session for session in _first(cuts, _sessions_of) if session in known]
@@ -99,7 +98,7 @@ def _shared_sessions(train: CutSet, judged: Mapping[str, CutSet]) -> Iterator[st
             )
 
 
-def _shared_audio(train: CutSet, judged: Mapping[str, CutSet], copies: bool) -> Iterator[str]:
+def _shared_audio(train: Iterable[Cut], judged: Mapping[str, Iterable[Cut]], copies: bool) -> Iterator[str]:
     known = _first(train, _files_of)
     for name, cuts in judged.items():
         files = _first(cuts, _files_of)
@@ -114,7 +113,7 @@ def _shared_audio(train: CutSet, judged: Mapping[str, CutSet], copies: bool) -> 
             )
 
 
-def _first(cuts: CutSet, names_of: Callable[[Cut], Iterable[str]]) -> dict[str, str]:
+def _first(cuts: Iterable[Cut], names_of: Callable[[Cut], Iterable[str]]) -> dict[str, str]:
     """Return the first utterance id by name, in the order of the cuts."""
     found: dict[str, str] = {}
     for cut in cuts:

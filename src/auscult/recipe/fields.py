@@ -150,8 +150,8 @@ class Batching(Part):
             raise ValueError("speakers and utterances go together: a batch holds `utterances` utterances of each of `speakers` speakers")
         if self.speakers is None and self.most is not None:
             raise ValueError("most limits the utterances of a speaker and goes with speakers; remove it")
-        if self.speakers is not None and (self.order != "shuffled" or "buckets" in self.model_fields_set):
-            raise ValueError("a batch of speakers has no order and no buckets; remove those keys")
+        if self.speakers is not None and self.order != "shuffled":
+            raise ValueError("a batch of speakers has no order by length; remove the key order")
         return self
 
     @property

@@ -156,7 +156,7 @@ def trial_alarms(items: Sequence[Item]) -> list[str]:
         trained, untrained = (
             DetectionCurve.of(column_of(items, one), targets_of(items)).equal_error_rate() for one in ("score", "untrained_score")
         )
-        if trained >= untrained:
+        if trained >= untrained and trained > 0:
             alarms.append(
                 f"the trained encoder (EER {100 * trained:.1f} %) is no better than mean and deviation of a log-mel picture "
                 f"({100 * untrained:.1f} %), which no training has touched"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -87,6 +87,7 @@ class Verification(Task):
         as_norm: cohort for normalising scores of the test split: "train", or an .npz file written by `auscult embed`.
         as_norm_top: cohort members nearest to each side that count; 0 takes all.
         baseline: also score means and deviations of a log-mel picture, which no training has touched.
+        session_names: whether a session's name means one session in the whole corpus, or only together with its speaker.
         start_from: run directory, or checkpoint of voxceleb_trainer, whose weights the encoder starts with.
     """
 
@@ -109,6 +110,7 @@ class Verification(Task):
         as_norm: str | None = None,
         as_norm_top: Annotated[int, Field(ge=0)] = 300,
         baseline: bool = True,
+        session_names: Literal["corpus", "speaker"] = "corpus",
         start_from: str | None = None,
     ) -> None:
         if not issubclass(loss.cls, SpeakerLoss):
@@ -124,7 +126,7 @@ class Verification(Task):
         self._cuts: dict[str, list[Cut]] = {name: list(cuts) for name, cuts in self.splits.items()}
         if trials is not None and trial_audio is not None:
             self._cuts["test"] = list(cuts_of_files(read_trials(resolve(trials)).ids, resolve(trial_audio)))
-        check_disjoint(self._cuts)
+        check_disjoint(self._cuts, sessions=session_names == "corpus")
         self._cut_up(train_pieces, pieces)
         labels = tuple(sorted({speaker_of(cut) for cut in self._cuts.get("train", ())}))
         self.specification = Specification("verification", sample_rate, labels)
