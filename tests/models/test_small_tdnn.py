@@ -31,6 +31,11 @@ def test_sizes_are_under_two_million_parameters(size: str) -> None:
     assert sum(parameter.numel() for parameter in small_tdnn(**arguments).parameters()) < 2_000_000
 
 
+def test_the_long_term_spectrum_is_kept_by_default() -> None:
+    assert small_tdnn().front_end.normalise == "utterance"
+    assert small_tdnn(front_end={"name": "log_mel"}).front_end.normalise == "bin"
+
+
 def test_frame_step_follows_the_stride() -> None:
     encoder = small_tdnn(stride=3)
     assert encoder.frame_step == pytest.approx(0.03)

@@ -2,9 +2,12 @@
 
 Problem: the published encoders cost 0.4 to 4 GMAC per two seconds, hours of CPU time for a first result, a test of a recipe or a
 classroom. Choice: the x-vector order (convolution over time, ReLU, batch norm, dilations that grow) with residual sums, one
-strided convolution in front so that a frame is 20 ms, and mean and deviation over time, about 13 MMAC per second and layer group.
-Dense convolutions of 160 channels, not separable ones: at this width a depthwise pass is bound by memory, and one step over
-64 crops of 2 s took 1.4 times as long at equal arithmetic (measured on one core).
+strided convolution in front so that a frame is 20 ms, and mean and deviation over time: 24 MMAC per second of speech.
+Dense convolutions, not separable ones: at this width a depthwise pass is bound by memory, and one step over 64 crops of 2 s
+took 1.4 times as long at equal arithmetic (measured on one core).
+The default front-end takes one mean and deviation out of an utterance, not one of each bin: with a recording or two per speaker the
+long-term spectrum is most of what tells voices apart. Trained for 45 s of CPU time on one utterance of 90 LibriSpeech speakers, the error
+on crops of 10 others was 6 % instead of 15 %. Where a speaker's recordings come from many channels, set `normalise: bin`.
 Rejected: attention in the pooling, which doubles the work after the last layer and needs more data than such a network is for.
 Source: Snyder et al. 2018, X-vectors: robust DNN embeddings for speaker recognition.
 """
@@ -70,7 +73,7 @@ class SmallTdnn(SpeakerEncoder):
 
     def __init__(
         self,
-        front_end: Annotated[FrontEnd, Component("front_end", default="log_mel")],
+        front_end: Annotated[FrontEnd, Component("front_end", default="log_mel", default_arguments={"normalise": "utterance"})],
         feature_augmentation: Annotated[list[nn.Module], Component("feature_augmentation", many=True)],
         channels: Annotated[int, Field(gt=0)] = 160,
         blocks: Annotated[int, Field(gt=0)] = 4,
