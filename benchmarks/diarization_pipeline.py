@@ -1,0 +1,112 @@
+"""Error rates and speed of the whole diarization pipeline, beside the two systems that do not listen, from given runs.
+
+    OMP_NUM_THREADS=1 python benchmarks/diarization_pipeline.py SEGMENTATION_RUN VERIFICATION_RUN [--data ../shared/data]
+
+Promises: on pooled `ami_clips` (30 s, real meetings, UEM) and `librispeech_mix2` (two readers, much overlap) the full error rate is at
+least ten points below the better trivial system, and embeddings included one core needs at most 0.05 s per second of audio. Speed is
+also stated as a ratio: the same embeddings with every window encoded by itself, in the same process, medians of alternating repeats of
+process CPU time. What a machine and its load do to seconds they do to both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from auscult.audio.reading import read_audio
+from auscult.serving.diarization_evaluation import evaluate_diarization, find_audio
+from auscult.serving.diarization_files import read_evaluated, read_references, stream_file
+from auscult.serving.diarizer import Diarizer, load_diarizer
+from auscult.serving.diarizer_settings import Speakers
+from auscult.serving.voices import EncoderVoices
+from auscult.serving.windows import FrameGrid
+
+SETS = {"ami_clips": True, "librispeech_mix2": False}
+"""Folder, and whether it has a UEM."""
+REPEATS = 3
+POINTS, REAL_TIME_FACTOR = 0.10, 0.05
+
+
+class WindowByWindow(EncoderVoices):
+    """The alternative: each window is encoded anew, and its speakers are pooled from that."""
+
+    def embed(
+        self, samples: NDArray[np.float32], starts: NDArray[np.int64], weights: NDArray[np.float32], grid: FrameGrid
+    ) -> NDArray[np.float32]:
+        """Embed the rows of one window at a time."""
+        rows = [starts == one for one in np.unique(starts)]
+        parts = [super(WindowByWindow, self).embed(samples, starts[row], weights[row], grid) for row in rows]
+        return np.concatenate(parts)
+
+
+def alternating(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(REPEATS):
+        for kept, run in zip(times, (ours, theirs), strict=True):
+            began = time.process_time()
+            run()
+            kept.append(time.process_time() - began)
+    return median(times[0]), median(times[1])
+
+
+def errors(diarizer: Diarizer, folder: Path, with_uem: bool) -> dict[str, Any]:
+    reference, audio = read_references(folder), find_audio(folder)
+    regions = read_evaluated(folder) if with_uem else None
+    offline = evaluate_diarization(diarizer.diarize, reference, audio, regions)
+    stream = evaluate_diarization(lambda path: stream_file(diarizer, path, Speakers()), reference, audio, regions)
+    systems = {**offline.systems, "stream, 0.5 s": stream.systems["system"]}
+    trivial = min(systems[name]["der_full"] for name in ("one speaker everywhere", "all silence"))
+    rates = {
+        name: {key: value for key, value in scores.items() if "der" in key or key == "jer" or "full" in key}
+        for name, scores in systems.items()
+    }
+    return {
+        "systems": rates,
+        "points_below_the_better_trivial_system": 100 * (trivial - systems["system"]["der_full"]),
+        "kept": systems["system"]["der_full"] <= trivial - POINTS,
+        "speakers_found": {name: [row["speakers_found"], row["speakers_reference"]] for name, row in offline.per_file.items()},
+        "protocol": offline.protocol,
+        "notes": offline.notes,
+    }
+
+
+def speed(diarizer: Diarizer, folder: Path) -> dict[str, float | bool]:
+    """Twenty clips end to end as one recording of minutes, so that windows overlap as in a meeting."""
+    assert isinstance(diarizer.voices, EncoderVoices)
+    clips = [read_audio(path)[0] for path in find_audio(folder).values()]
+    meeting = np.concatenate(clips * 3)
+    slow = Diarizer(diarizer.segmenter, WindowByWindow(diarizer.voices.encoder), diarizer.settings)
+    ours, theirs = alternating(lambda: diarizer.diarize(meeting), lambda: slow.diarize(meeting))
+    seconds = len(meeting) / diarizer.segmenter.grid.sample_rate
+    return {
+        "seconds_of_audio": seconds,
+        "cpu_seconds_per_second": ours / seconds,
+        "ratio_window_by_window": theirs / ours,
+        "kept": ours / seconds <= REAL_TIME_FACTOR,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("segmentation", type=Path)
+    parser.add_argument("verification", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    options = parser.parse_args()
+    diarizer = load_diarizer(options.segmentation, options.verification)
+    torch.set_num_threads(1)
+    results: dict[str, Any] = {name: errors(diarizer, options.data / name, with_uem) for name, with_uem in SETS.items()}
+    results["speed"] = speed(diarizer, options.data / "ami_clips")
+    print(json.dumps(results, indent=2))
+
+
+if __name__ == "__main__":
+    main()
