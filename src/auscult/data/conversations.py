@@ -48,6 +48,9 @@ MEAN_OVERLAP = 0.95
 LEAST_OWED = 0.3
 """Seconds of overlap that must be owed before a turn starts early: one that is drawn pays back more than is owed."""
 
+PAUSE_SPREAD = 1.0
+"""Standard deviation of the logarithm of a conversation's mean pause: some are lively, in some nobody says much."""
+
 
 def simulate_conversations(cuts: Iterable[MonoCut], count: int, settings: Conversations, random: np.random.Generator) -> CutSet:
     """Return simulated conversations between the speakers of some recordings.
@@ -168,11 +171,12 @@ def _talk(decks: dict[str, PieceDeck], settings: Conversations, random: np.rando
     names = sorted(decks)
     shares = dict(zip(names, random.dirichlet(np.full(len(names), 3.0)), strict=True))  # some talk more than others
     target = min(float(random.gamma(2.0, settings.overlap / 2)), 0.6) if settings.overlap else 0.0
+    pause = settings.pause * float(random.lognormal(-(PAUSE_SPREAD**2) / 2, PAUSE_SPREAD))
     rate = next(iter(decks.values())).sample_rate
     placed: list[_Placed] = []
     while True:
         length = float(np.clip(random.lognormal(np.log(settings.turn[0]), settings.turn[1]), SHORTEST_TURN, LONGEST_TURN))
-        speaker, start = _next(placed, shares, length, target, settings, random)
+        speaker, start = _next(placed, shares, length, target, pause, settings.hold, random)
         start = round(start * rate) / rate
         length = min(length, settings.seconds - start)
         if length < SHORTEST_TURN:
@@ -181,12 +185,12 @@ def _talk(decks: dict[str, PieceDeck], settings: Conversations, random: np.rando
 
 
 def _next(
-    placed: Sequence[_Placed], shares: dict[str, float], length: float, target: float, settings: Conversations,
+    placed: Sequence[_Placed], shares: dict[str, float], length: float, target: float, pause: float, hold: float,
     random: np.random.Generator,
 ) -> tuple[str, float]:  # fmt: skip
     """Return who speaks next, and when."""
     if not placed:
-        return _pick(shares, None, random), float(random.exponential(settings.pause))
+        return _pick(shares, None, random), float(random.exponential(pause))
     last = max(placed, key=lambda one: one.end)
     turns = [Turn(one.start, one.end, one.speaker) for one in placed]
     others = len(shares) > 1
@@ -196,10 +200,10 @@ def _next(
         inside = length < 0.8 * room and random.random() < BACKCHANNELS
         early = float(random.exponential(MEAN_OVERLAP))
         start = last.start + float(random.uniform(0.1 * room, room - length)) if inside else last.end - min(early, 0.8 * min(length, room))
-    elif not others or random.random() < settings.hold:
-        speaker, start = last.speaker, last.end + SHORTEST_PAUSE + float(random.exponential(settings.pause))
+    elif not others or random.random() < hold:
+        speaker, start = last.speaker, last.end + SHORTEST_PAUSE + float(random.exponential(pause))
     else:
-        speaker, start = _pick(shares, last.speaker, random), last.end + float(random.exponential(settings.pause))
+        speaker, start = _pick(shares, last.speaker, random), last.end + float(random.exponential(pause))
     own = max((one.end for one in placed if one.speaker == speaker), default=-SHORTEST_PAUSE)
     return speaker, max(start, own + SHORTEST_PAUSE)
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auscult.errors import UserError
 
 FRAME_SECONDS = 0.01
-THRESHOLD_SHARE = 0.35
+THRESHOLD_SHARE = 0.25
 """Where the threshold lies between noise floor and loud frames, on the scale of levels in dB."""
 LEAST_CONTRAST = 10.0
 """dB between floor and loud frames below which a recording has no pauses to tell (it is all sound, or all silence)."""

@@ -9,7 +9,6 @@ of a recording, and the metrics' names say so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 from math import log
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,10 +21,10 @@ from auscult.data.audit import audit
 from auscult.data.audit_audio import Progress
 from auscult.data.audit_report import AuditReport, finding, ordered
 from auscult.data.diarization_batch import DiarizationBatch
+from auscult.data.disjoint import check_disjoint
 from auscult.data.mixing import mix_conversation
 from auscult.data.splits import Splits, load_splits
 from auscult.data.store import AudioStore
-from auscult.data.strings import speakers_of
 from auscult.data.turns import frame_activity
 from auscult.data.windows import Windows
 from auscult.errors import UserError
@@ -70,7 +69,7 @@ class Diarization(Task):
         self.powerset = Powerset(speakers, at_once)
         self.window, self.largest_share = window, largest_share
         self.splits: Splits = load_splits(recipe)
-        check_speakers(self.splits)
+        check_disjoint(dict(self.splits))
         self.data_hash = self.splits.hash
         rate = recipe.data.sample_rate
         self.specification = Specification("diarization", rate, self.powerset.labels, sources=speakers)
@@ -188,6 +187,15 @@ class Diarization(Task):
             found["local_der_full"] = (local.low, local.high)
         return found
 
+    def alarms(self, items: Sequence[Item]) -> list[str]:
+        """Return where the model is no better than an answer that needs no audio."""
+        metrics = self.summarise(items)
+        return [
+            f"{name} {metrics[name]:.3f} is no better than {line} {metrics[line]:.3f}, which needs no audio"
+            for name, line in (("frame_error", "majority_frame_error"), ("local_der_full", "one_speaker_local_der"))
+            if metrics[name] >= metrics[line]
+        ]
+
     def protocol(self) -> dict[str, str]:
         """Say what is counted, and what it is compared with."""
         simulated = self.recipe.data.conversations
@@ -225,19 +233,3 @@ class Diarization(Task):
             return None
         windows: Any = batch
         return independence(model, windows)
-
-
-def check_speakers(splits: Splits) -> None:
-    """Refuse splits that share a speaker: what is learned of a voice would be judged on it.
-
-    Raises:
-        UserError: names the splits and the first shared speakers.
-    """
-    speakers = {name: {speaker for cut in cuts for speaker in speakers_of(cut)} for name, cuts in splits.items()}
-    for one, other in combinations(speakers, 2):
-        shared = sorted(speakers[one] & speakers[other])
-        if shared:
-            raise UserError(
-                f"data.{one} and data.{other} share {len(shared)} speakers ({', '.join(shared[:5])}); scores would be on known voices: "
-                "separate them with speaker_fraction, speakers or exclude_speakers"
-            )
