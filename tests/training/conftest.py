@@ -162,12 +162,18 @@ class Trial:
 
 
 @pytest.fixture
-def trial(nursery: Nursery, values: Values, tmp_path: Path) -> Callable[..., Trial]:
-    """Make a trial of a tiny recipe (arguments as for `values`); every call has a folder of its own."""
+def trial_of(nursery: Nursery, tmp_path: Path) -> Callable[[dict[str, Any]], Trial]:
+    """Make a trial of a recipe's plain values; every call has a folder of its own."""
     made: list[Trial] = []
 
-    def make(architecture: str = "conv_ctc", /, **sections: Any) -> Trial:
-        made.append(Trial(nursery, values(architecture, **sections), tmp_path / f"trial{len(made)}"))
+    def make(recipe: dict[str, Any]) -> Trial:
+        made.append(Trial(nursery, recipe, tmp_path / f"trial{len(made)}"))
         return made[-1]
 
     return make
+
+
+@pytest.fixture
+def trial(trial_of: Callable[[dict[str, Any]], Trial], values: Values) -> Callable[..., Trial]:
+    """Make a trial of a tiny recipe; arguments as for `values`."""
+    return lambda architecture="conv_ctc", /, **sections: trial_of(values(architecture, **sections))
