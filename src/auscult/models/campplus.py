@@ -1,12 +1,13 @@
 """CAM++: densely connected time-delay layers, each masked by the context of its segment; the compact encoder to choose first.
 
-Problem: which modern encoder gives most per multiplication? By published numbers (VoxCeleb1-O cleaned, large-margin tuned) ReDimNet-B2 has
-0.57 % at 0.90 GMAC per two seconds, CAM++ 0.66 % with score normalisation at 1.15, ECAPA-512 0.78 % at 1.04, ResNet34 0.72 % at 4.55.
-Choice: CAM++. Its two public implementations agree layer by layer and on 7.18 M parameters, while those of ReDimNet-B2 do not agree
-with its paper (4.9 M against 4.7 M, and its port says so), so a count could not be asserted; and B2 attends from every frame to every
-other, which costs quadratic time and memory on the long recordings diarization has, where CAM++ is linear.
+Problem: which modern encoder gives most per multiplication? By published numbers (VoxCeleb1-O cleaned, large-margin tuning and score
+normalisation, GMAC per two seconds) ReDimNet-B2 has 0.52 % at 0.90, CAM++ 0.66 % at 1.15, ResNet34 0.72 % at 4.55, ECAPA-512
+0.78 % at 1.04.
+Choice: CAM++, second by a little. Two toolkits publish it with 7.18 M parameters, which the layers below have; WeSpeaker's port of
+ReDimNet-B2 has 4.9 M where its paper has 4.7 M, and says so, so its count could not be asserted. B2 also attends from every frame to
+every other, which costs quadratic time and memory on the long recordings diarization has, where CAM++ is linear.
 The gate of a layer sees only the mean of the utterance and of its segment of 100 frames (2 s), so here it is computed once per segment
-and not once per frame; the result is the same. Growth by concatenation is kept as published.
+and not once per frame; the result is the same. The pooled deviation is that of the frames (published: the unbiased estimate).
 Sources: Wang et al. 2023 (arXiv 2303.00332); modelscope/3D-Speaker and wenet-e2e/wespeaker for sizes.
 """
 

@@ -6,7 +6,8 @@ counts are published and asserted in the tests: dilations 2, 3, 4, a chain of bl
 the attention, batch norm after pooling. Everything is one-dimensional, so an encoded frame is a feature frame (10 ms).
 `global_context` appends mean and deviation of the utterance to what the attention sees; they are taken with the same weights per
 frame as the pooling, so an embedding of one speaker's frames is not told about the others.
-Rejected: the form whose blocks take the sum of all earlier outputs (15.4 M); its gain is within the spread of recipes.
+Rejected: the form whose blocks take the sum of all earlier outputs (15.4 M parameters; no comparison under one recipe is known to us).
+The deviation the attention sees is that of the frames (published: the unbiased estimate, which one frame does not have).
 Sources: Desplanques et al. 2020 (arXiv 2005.07143); wenet-e2e/wespeaker for sizes.
 """
 
