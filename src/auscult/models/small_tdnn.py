@@ -8,7 +8,7 @@ took 1.4 times as long at equal arithmetic (measured on one core).
 The default front-end takes one mean and deviation out of an utterance, not one of each bin: with a recording or two per speaker the
 long-term spectrum is most of what tells voices apart. Trained for 60 s of CPU time on one utterance of 90 LibriSpeech speakers, the equal
 error rate on crops of 10 others was 6.5 % instead of 15.3 %. Where a speaker's recordings come from many channels, set `normalise: bin`.
-Rejected: attention in the pooling, which doubles the work after the last layer and needs more data than such a network is for.
+Rejected: attention in the pooling; the larger encoders have it, and a first result should have as few parts as possible.
 Source: Snyder et al. 2018, X-vectors: robust DNN embeddings for speaker recognition.
 """
 
