@@ -86,12 +86,12 @@ class Verification(Task):
         trial_audio: folder the paths of the trial list start from; null looks the ids up among the cuts of the test split.
         as_norm: cohort for normalising scores of the test split: "train", or an .npz file written by `auscult embed`.
         as_norm_top: cohort members nearest to each side that count; 0 takes all.
+        select_by: metric of the validation trials that chooses checkpoints; min_cllr looks at every threshold, where the EER of a short
+            list moves in steps of a trial.
         baseline: also score means and deviations of a log-mel picture, which no training has touched.
         session_names: whether a session's name means one session in the whole corpus, or only together with its speaker.
         start_from: run directory, or checkpoint of voxceleb_trainer, whose weights the encoder starts with.
     """
-
-    primary_metric = "eer"
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class Verification(Task):
         trial_audio: str | None = None,
         as_norm: str | None = None,
         as_norm_top: Annotated[int, Field(ge=0)] = 300,
+        select_by: Literal["min_cllr", "eer", "min_dcf_p01", "min_dcf_p05"] = "min_cllr",
         baseline: bool = True,
         session_names: Literal["corpus", "speaker"] = "corpus",
         start_from: str | None = None,
@@ -118,6 +119,7 @@ class Verification(Task):
         if margin_warm_up[0] > margin_warm_up[1]:
             raise UserError(f"task.margin_warm_up: {list(margin_warm_up)} ends before it starts; exchange the numbers")
         self.recipe, self.loss_section, self.speeds, self.margin_warm_up = recipe, loss, speeds, margin_warm_up
+        self.primary_metric = select_by
         self.start = resolve(start_from) if start_from is not None else None
         sample_rate = recipe.data.sample_rate
         self.crop_samples = crop_length(max_frames, sample_rate)
