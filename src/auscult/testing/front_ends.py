@@ -76,7 +76,7 @@ def _check_independence(front_end: FrontEnd, features: Features, samples: Tensor
     for index, length in enumerate(lengths.tolist()):
         alone = front_end(samples[index : index + 1, :length], lengths[index : index + 1]).values[0]
         difference = float((features.values[index, : len(alone)] - alone).abs().max())
-        assert difference <= tolerance, (
+        assert difference <= limit, (
             f"an utterance of {length} samples differs by {difference:.2g} alone and in a padded batch; limit {limit:.2g}"
         )
 
