@@ -44,7 +44,7 @@ MONO, STEREO = NOISE[:2000], NOISE
 FILES = {
     "mono": wav(header(), chunk(b"data", MONO)),
     "stereo": wav(header(2), chunk(b"data", STEREO)),
-    "notes before and after": wav(chunk(b"LIST", b"odd"), header(), chunk(b"fact", bytes(4)), chunk(b"data", MONO), chunk(b"LIST", bytes(9))),
+    "notes around": wav(chunk(b"LIST", b"odd"), header(), chunk(b"fact", bytes(4)), chunk(b"data", MONO), chunk(b"LIST", bytes(9))),
     "a long note before": wav(header(), chunk(b"LIST", bytes(5000)), chunk(b"data", MONO)),
     "cut off": wav(header(), chunk(b"data", MONO))[:1500],
     "cut off in the header": wav(header(), chunk(b"data", MONO))[:30],
@@ -86,7 +86,7 @@ def test_every_cut_of_a_file_is_refused_alike(tmp_path: Path, monkeypatch: pytes
 
 
 def test_plain_files_are_read_without_a_decoder(tmp_path: Path) -> None:
-    for name in ("mono", "stereo", "notes before and after"):
+    for name in ("mono", "stereo", "notes around"):
         (tmp_path / "a.wav").write_bytes(FILES[name])
         read = read_plain_wav(str(tmp_path / "a.wav"), 3, 20, 0)
         assert read is not None

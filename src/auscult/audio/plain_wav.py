@@ -57,7 +57,7 @@ def read_plain_wav(path: str, start: int, samples: int | None, channel: int | No
 
 
 def scaled(values: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Return 16-bit integers (time,) as float32 in [-1, 1), exactly.
+    """Return 16-bit integers, (time,) or (time, channels), as float32 in [-1, 1), exactly.
 
     >>> scaled(np.array([-32768, 16384], np.int16)).tolist()
     [-1.0, 0.5]

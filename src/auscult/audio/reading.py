@@ -111,10 +111,6 @@ def read_audio(path: Path | str, start: int = 0, samples: int | None = None, cha
         decoded = _decode(sound, path, start, wanted, info.subtype)
     if len(decoded) < wanted:
         raise AudioError(path, "truncated", f"ends after {start + len(decoded)} of {start + wanted} samples; copy it again from its source")
-    if decoded.dtype == np.int16:  # never non-finite
-        if info.channels == 1 or channel is not None:
-            return scaled(decoded[:, channel or 0]), info.sample_rate
-        return scaled(decoded).mean(axis=1, dtype=np.float32), info.sample_rate
     if not np.isfinite(decoded).all():
         bad = int((~np.isfinite(decoded)).any(axis=1).argmax())
         raise AudioError(path, "non_finite", f"sample {start + bad} is NaN or infinite; write the file again from its source")
@@ -123,7 +119,7 @@ def read_audio(path: Path | str, start: int = 0, samples: int | None = None, cha
     return decoded[:, 0] if info.channels == 1 else decoded.mean(axis=1, dtype=np.float32), info.sample_rate
 
 
-class _Sound(soundfile.SoundFile):
+class _Sound(soundfile.SoundFile):  # type: ignore[misc]
     """A file that is read once from one place.
 
     soundfile puts a file that can be wound to the place it is at after every read, for which a FLAC decoder decodes a block again.
@@ -158,13 +154,13 @@ def _info(sound: soundfile.SoundFile, path: Path) -> AudioInfo:
     return AudioInfo(path, sound.samplerate, samples, sound.channels, sound.subtype)
 
 
-def _decode(sound: soundfile.SoundFile, path: Path, start: int, samples: int, subtype: str) -> NDArray[np.float32] | NDArray[np.int16]:
-    """Return (time, channels): 16-bit files as they are (libsndfile's conversion to float takes as long as reading), others in float32."""
+def _decode(sound: soundfile.SoundFile, path: Path, start: int, samples: int, subtype: str) -> NDArray[np.float32]:
     try:
         if start:
             sound.seek(start)
-        decoded: NDArray[np.float32] | NDArray[np.int16]
-        decoded = sound.read(samples, dtype="int16" if subtype == "PCM_16" else "float32", always_2d=True)
+        if subtype == "PCM_16":  # libsndfile's own conversion to float takes as long as reading
+            return scaled(sound.read(samples, dtype="int16", always_2d=True))
+        decoded: NDArray[np.float32] = sound.read(samples, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         if _has_end(path):
             detail = f"is damaged somewhere from sample {start} on ({_reason(error)})"
