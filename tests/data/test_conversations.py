@@ -136,6 +136,8 @@ def test_settings_are_what_they_say(voices: list[MonoCut]) -> None:
     assert conversation_statistics([turns_of(cut) for cut in silent], 200.0)["overlap"] < 0.01
     busy = conversation_statistics([turns_of(cut) for cut in simulate(voices, 10, overlap=0.4)], 200.0)
     assert busy["overlap"] > 0.2
+    quiet = simulate(voices, 10, pause=200.0)
+    assert all(turns_of(cut) for cut in quiet), "somebody speaks, however long the pauses"
     pair = simulate(voices, 5, speakers=(2, 2))
     assert all(len(speakers_of(cut)) <= 2 for cut in pair)
     everyone = {name for cut in simulate(voices, 8, speakers=(2, 2)) for name in speakers_of(cut)}

@@ -177,6 +177,7 @@ def _talk(decks: dict[str, PieceDeck], settings: Conversations, random: np.rando
     while True:
         length = float(np.clip(random.lognormal(np.log(settings.turn[0]), settings.turn[1]), SHORTEST_TURN, LONGEST_TURN))
         speaker, start = _next(placed, shares, length, target, pause, settings.hold, random)
+        start = start if placed else min(start, settings.seconds / 2)  # somebody speaks in every conversation
         start = round(start * rate) / rate
         length = min(length, settings.seconds - start)
         if length < SHORTEST_TURN:

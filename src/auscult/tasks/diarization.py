@@ -220,7 +220,15 @@ class Diarization(Task):
         classes = self.powerset.to_classes(self.powerset.most_active(batch.activity))[0, :frames]
         counts = torch.bincount(classes.cpu(), minlength=self.powerset.classes).tolist()
         shares = {label: count / frames for label, count in zip(self.powerset.labels, counts, strict=True)}
-        return {"samples": int(batch.sample_lengths[0]), "frames": frames, "classes": shares}
+        front_end: Any = model.front_end
+        return {
+            "samples": int(batch.sample_lengths[0]),
+            "sample_rate": self.specification.sample_rate,
+            "input_frames": int(front_end.frames(batch.sample_lengths)[0]),
+            "bins": int(front_end.bins),
+            "output_frames": frames,
+            "classes": shares,
+        }
 
     def diagnose(self, model: nn.Module, batch: DiarizationBatch) -> dict[str, float]:
         """Return frame error and local error rate."""
