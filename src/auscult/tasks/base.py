@@ -67,6 +67,21 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class Learned:
+    """What became of one item that a model has learned by heart.
+
+    Attributes:
+        item: its record.
+        measures: numbers about its output, for the log.
+        right: whether the output is what was to be learned; None where the task cannot tell.
+    """
+
+    item: Item
+    measures: dict[str, float]
+    right: bool | None
+
+
+@dataclass(frozen=True)
 class Independence:
     """Two ways in which one item of a batch may reach the output of another.
 
@@ -140,11 +155,11 @@ class Task(ABC):
 
     def prepare_judging(self, model: nn.Module, split: str, device: Any) -> None:
         """Compute what judging a split needs besides its batches (a cohort's embeddings, say); called once before the first batch."""
-        return None
+        return
 
     def use_run(self, run: Path, model: nn.Module) -> None:
         """Learn what a finished run knows besides weights (a calibration, embeddings computed before); called before judging it."""
-        return None
+        return
 
     def conclude(self, split: str, items: Sequence[Item]) -> list[Item]:
         """Return the records of a split from those of all its batches, for tasks that judge more than one item together.
@@ -162,7 +177,7 @@ class Task(ABC):
         return {}
 
     def alarms(self, items: Sequence[Item]) -> list[str]:
-        """Return what is impossible or suspicious about records, in words: a result must not look better, or more meaningful, than it is."""
+        """Return what is impossible or suspicious about records, in words: no result must look better than it is."""
         return []
 
     def protocol(self) -> dict[str, str]:
@@ -174,11 +189,24 @@ class Task(ABC):
 
         Must be a function of its arguments alone: a resumed run calls it in the middle.
         """
-        return None
+        return
 
     def expected_initial_loss(self, batch: Any) -> Expectation | None:
         """Return the theoretical loss of an untrained model on a batch, where theory gives one."""
         return None
+
+    def single(self, cut: Cut) -> Batch:
+        """Return the batch from which a check learns one cut by heart, nothing in it random."""
+        return self.collate([cut])
+
+    def learned(self, model: nn.Module, batch: Any) -> Learned:
+        """Return what a model makes of the batch of `single` that it has learned, in evaluation mode.
+
+        Here: the output is right where the primary metric of its record is 0, if lower is better.
+        """
+        [item] = self.judge(model, batch)
+        metrics = self.summarise([item])
+        return Learned(item, metrics, metrics[self.primary_metric] <= 0 if self.lower_is_better else None)
 
     def describe(self, model: nn.Module, batch: Any) -> dict[str, Any]:
         """Return what a log should say about a batch of one item (reference, lengths), for the check and its figures."""

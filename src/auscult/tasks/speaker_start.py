@@ -63,7 +63,7 @@ def _load_encoder(model: nn.Module, weights: dict[str, Tensor], path: Path) -> s
 
 
 def _take_rows(model: nn.Module, held: dict[str, Tensor], earlier: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    """Take over, by speaker, every class weight of the same name and width."""
+    """Take over, by speaker, every class weight of the same name and width; a speaker may have several rows (sub-centres)."""
     rows = {label: row for row, label in enumerate(earlier)}
     shared = [(new, rows[label]) for new, label in enumerate(labels) if label in rows]
     criterion: nn.Module = model.criterion  # type: ignore[assignment]
@@ -71,15 +71,12 @@ def _take_rows(model: nn.Module, held: dict[str, Tensor], earlier: tuple[str, ..
     with torch.no_grad():
         for name, value in criterion.named_parameters():
             source = held.get(f"criterion.{name}")
-            fits = (
-                source is not None
-                and value.dim() >= 1
-                and value.shape[0] == len(labels)
-                and source.shape == (len(earlier), *value.shape[1:])
-            )
-            if source is not None and fits and shared:
+            if source is None or not value.dim() or not shared or value.shape[0] % len(labels):
+                continue
+            each = value.shape[0] // len(labels)
+            if source.shape == (each * len(earlier), *value.shape[1:]):
                 new, old = map(list, zip(*shared, strict=True))
-                value[new] = source[old]
+                value.unflatten(0, (len(labels), each))[new] = source.unflatten(0, (len(earlier), each))[old]  # type: ignore[no-untyped-call]
                 taken = len(shared)
     return f"class weights of {taken} of {len(labels)} speakers are taken over by name"
 
