@@ -36,6 +36,9 @@ from auscult.training.snapshot import PersistentBuffers
 from auscult.training.stepper import Stepper
 from auscult.training.train import open_run
 
+_OWN = frozenset({"event", "time", "index", "id", "update", "loss", "stop_reason", "seconds", "hypothesis", "right"})
+"""Fields of an "utterance_end" event that are the check's own; a task's measure of the same name stays in the record alone."""
+
 NEAR = 2.0
 """A training loss below this many thresholds is measured again, without anything random, on the weights the update has left."""
 
@@ -139,7 +142,7 @@ class _Check:
 
     def _overfit(self, index: int, cut: Any) -> Item:
         """Learn one utterance from fresh weights."""
-        batch = self.task.collate([cut]).to(self.arithmetic.device)
+        batch = self.task.single(cut).to(self.arithmetic.device)
         model = self._fresh_model()
         optimizer = self.recipe.optimizer.build().build(model.parameters())
         sentinel = Sentinel(self.recipe.guard, model, optimizer, self.arithmetic)
@@ -184,6 +187,10 @@ class _Check:
             self.reasons.append(
                 f"{cut.id}: loss at start {initial:.3f}, theory says {expected.value:.3f} +- {expected.tolerance:.0%} ({expected.formula})"
             )
+        if initial < self.recipe.check.threshold:
+            self.reasons.append(
+                f"{cut.id}: loss at start {initial:.3g}, below the threshold: a single utterance gives this loss nothing to learn"
+            )
         self.journal.write(
             "utterance", index=index, id=cut.id, seconds=float(cut.duration), initial_loss=initial, threshold=self.recipe.check.threshold,
             uniform_loss=expected.value if expected is not None else None, **self.task.describe(model, batch),
@@ -209,9 +216,8 @@ class _Check:
     def _conclude(self, index: int, cut: Any, model: nn.Module, batch: Batch, update: int, reason: str, seconds: float) -> Item:
         model.eval()
         with torch.no_grad():
-            [item] = self.task.judge(model, batch)
+            learned = self.task.learned(model, batch)
             arrays = self.task.arrays(model, batch)
-        metrics = self.task.summarise([item])
         loss = self._loss_now(model, batch)
         self._save_arrays(index, arrays)
         save_checkpoint(self.run.checkpoint(f"utterance-{index}"), model.state_dict(), self.task.specification, update=update)
@@ -219,15 +225,16 @@ class _Check:
             self.reasons.append(
                 f"{cut.id}: loss {loss:.4g} after {update} updates, threshold {self.recipe.check.threshold:g} not reached ({reason})"
             )
-        elif metrics[self.task.primary_metric] > 0 and self.task.lower_is_better:
-            self.reasons.append(
-                f"{cut.id}: threshold reached, but the output is wrong ({self.task.primary_metric} {metrics[self.task.primary_metric]:.3f})"
-            )
-        record = {**item, "updates": update, "stop_reason": reason, "loss": loss, "seconds": seconds}
-        shared = {key: record[key] for key in ("hypothesis",) if key in record} | {
-            key: metrics[key] for key in ("wer", "cer") if key in metrics
-        }
-        self.journal.write("utterance_end", index=index, id=cut.id, update=update, loss=loss, stop_reason=reason, seconds=seconds, **shared)
+        elif learned.right is False:
+            measured = ", ".join(f"{name} {value:.3g}" for name, value in learned.measures.items() if name not in _OWN)
+            self.reasons.append(f"{cut.id}: threshold reached, but the output is wrong ({measured})")
+        record = {**learned.item, "right": learned.right, "updates": update, "stop_reason": reason, "loss": loss, "seconds": seconds}
+        shared: dict[str, Any] = {key: record[key] for key in ("hypothesis",) if key in record}
+        shared |= {key: value for key, value in learned.measures.items() if key not in _OWN}
+        self.journal.write(
+            "utterance_end", index=index, id=cut.id, update=update, loss=loss, stop_reason=reason, seconds=seconds, right=learned.right,
+            **shared,
+        )  # fmt: skip
         return record
 
     def _save_arrays(self, index: int, arrays: dict[str, np.ndarray]) -> None:
