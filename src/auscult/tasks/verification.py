@@ -43,7 +43,8 @@ from auscult.runs.directory import RunDirectory
 from auscult.runs.identity import canonical_hash
 from auscult.specification import Specification
 from auscult.streams import Streams
-from auscult.tasks.base import Expectation, Item, Loss, Task
+from auscult.tasks import verification_check as checking
+from auscult.tasks.base import Expectation, Independence, Item, Learned, Loss, Task
 from auscult.tasks.speaker_items import embed_batch, stacked
 from auscult.tasks.speaker_network import SpeakerNetwork
 from auscult.tasks.speaker_start import start_from_run, weights_digest
@@ -243,6 +244,32 @@ class Verification(Task):
             return None
         expected = self._criterion.initial(*batch.sample_lengths.shape)
         return None if expected is None else Expectation(expected.value, tolerance=0.05, formula=expected.formula)
+
+    def single(self, cut: Cut) -> VerificationBatch:
+        """Return two crops of an utterance, without augmentation."""
+        return VerificationBatch.pad(
+            [checking.two_crops(self.store.samples(cut))], [self.classes.get(speaker_of(cut), NOT_TRAINED)], [cut.id] * 2
+        )
+
+    def learned(self, model: nn.Module, batch: VerificationBatch) -> Learned:
+        """Return who an utterance was taken for; right where the nearest class, free of the margin, is its speaker."""
+        return checking.learned(model, batch, self.specification.labels, self.specification.sample_rate)
+
+    def describe(self, model: nn.Module, batch: VerificationBatch) -> dict[str, Any]:
+        """Return speaker, lengths and sizes."""
+        return checking.describe(model, batch, self.specification.labels, self.specification.sample_rate)
+
+    def diagnose(self, model: nn.Module, batch: VerificationBatch) -> dict[str, float]:
+        """Return margin-free accuracy, and cosines to the right and to the nearest wrong speaker."""
+        return checking.diagnose(model, batch)
+
+    def arrays(self, model: nn.Module, batch: VerificationBatch) -> dict[str, np.ndarray]:
+        """Return input, features and cosines to every speaker."""
+        return checking.arrays(model, batch, self.specification.labels, self.specification.sample_rate)
+
+    def independence(self, model: nn.Module, batch: VerificationBatch) -> Independence:
+        """Return the influence of utterances on one another's embeddings."""
+        return checking.independence(model, batch)
 
     def use_run(self, run: Path, model: nn.Module) -> None:
         """Take over the calibration that the run's validation trials give, and the embeddings it has computed before."""
