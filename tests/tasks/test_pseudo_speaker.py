@@ -137,6 +137,7 @@ def test_alarms_say_on_which_side_of_chance_the_interval_lies(tmp_path: Path) ->
     assert low < 0.5 < high, "utterances of a speaker are one coin; resampled one by one they would exclude chance"
     assert "does not exclude chance" in task.alarms(lucky)[0]
     assert "look for a leak" in task.alarms(items([1] * 8))[0]
+    assert "memory" in task.alarms([{**item, "speaker": "train0"} for item in lucky])[0]
     assert "chance by construction" in task.protocol()["accuracy"]
 
 

@@ -9,13 +9,13 @@ window, by the generator of its utterance. So an epoch covers everything once, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import ceil
 
 import numpy as np
 from lhotse import CutSet
-from lhotse.cut import Cut
+from lhotse.cut import Cut, MonoCut
 
 from auscult.data.turns import evaluated_regions
 
@@ -57,17 +57,18 @@ class Windows:
         sample_rate: of the model, in hertz.
 
     Attributes:
-        cuts: one per window, for ids and durations.
+        cuts: one per window, for ids and durations; turns are those of the window's source.
     """
 
     def __init__(self, cuts: Iterable[Cut], seconds: float, sample_rate: int) -> None:
         self._windows: dict[str, Window] = {}
         made = []
         for cut in cuts:
+            bare = replace(cut, supervisions=[]) if isinstance(cut, MonoCut) else cut  # lhotse would look through all turns each time
             for window in _divide(cut, seconds, sample_rate):
                 identity = f"{cut.id}@{window.start / sample_rate:.3f}"
                 self._windows[identity] = window
-                part = cut.truncate(offset=window.start / sample_rate, duration=window.count / sample_rate, preserve_id=True)
+                part = bare.truncate(offset=window.start / sample_rate, duration=window.count / sample_rate, preserve_id=True)
                 made.append(part.with_id(identity))
         self.cuts = CutSet.from_cuts(made)
 

@@ -160,6 +160,9 @@ class PseudoSpeaker(Task):
         """Return on which side of chance the interval lies, and what that means."""
         low, high = self.intervals(items)["accuracy"]
         interval = f"accuracy {self.summarise(items)['accuracy']:.3f}, 95 % interval [{low:.3f}, {high:.3f}]"
+        trained = {self.speakers[cut.id] for cut in self.splits["train"]} if "train" in self.splits else set()
+        if any(item["speaker"] in trained for item in items):
+            return [f"{interval} is of speakers who were trained on: memory, which says nothing about others"]
         if low <= CHANCE <= high:
             return [f"{interval} does not exclude chance (0.5): as it must be for speakers who were not trained on"]
         return [f"{interval} excludes chance (0.5): on speakers who were not trained on look for a leak, or for luck over several looks"]
