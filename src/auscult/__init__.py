@@ -21,22 +21,49 @@ _WHERE = {
     "audit": "auscult.training.audit",
     "check": "auscult.training.check",
     "evaluate": "auscult.training.evaluate",
+    "evaluate_diarization": "auscult.serving.diarization_evaluation",
     "inspect_recipe": "auscult.training.cost",
     "load": "auscult.serving.recognizer",
+    "load_diarizer": "auscult.serving.diarizer",
+    "load_embedder": "auscult.serving.embedder",
     "prepare": "auscult.corpora.prepare",
+    "score_der": "auscult.metrics.der_scoring",
+    "score_eer": "auscult.metrics.trial_scores",
     "score_wer": "auscult.metrics.scoring",
     "train": "auscult.training.train",
     "write_report": "auscult.report.html",
 }
 
-__all__ = ["Recipe", "RunIndex", "audit", "check", "evaluate", "inspect_recipe", "load", "prepare", "score_wer", "train", "write_report"]
+__all__ = [
+    "Recipe",
+    "RunIndex",
+    "audit",
+    "check",
+    "evaluate",
+    "evaluate_diarization",
+    "inspect_recipe",
+    "load",
+    "load_diarizer",
+    "load_embedder",
+    "prepare",
+    "score_der",
+    "score_eer",
+    "score_wer",
+    "train",
+    "write_report",
+]
 
 if TYPE_CHECKING:
     from auscult.corpora.prepare import prepare
+    from auscult.metrics.der_scoring import score_der
     from auscult.metrics.scoring import score_wer
+    from auscult.metrics.trial_scores import score_eer
     from auscult.recipe import Recipe
     from auscult.report.html import write_report
     from auscult.runs.index import RunIndex
+    from auscult.serving.diarization_evaluation import evaluate_diarization
+    from auscult.serving.diarizer import load_diarizer
+    from auscult.serving.embedder import load_embedder
     from auscult.serving.recognizer import load
     from auscult.training.audit import audit
     from auscult.training.check import check
