@@ -5,12 +5,14 @@ CutSet a cut may hold several supervisions, and which of their texts belongs to 
 refuses such cuts unless `supervisions: split` asks for one cut per supervision, or `supervisions: many` says that they are turns of a
 conversation, which stays whole. The description of a prepared folder says so itself. Mixed, padded and multi-channel cuts are
 refused with their id: they have no single recording to read.
+
+A prepared folder that holds a pack (`packs/pack.py`) is read from it, and the files it was made of are not looked for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -59,9 +61,11 @@ class Manifests(Corpus):
         self.problems = []
         splits: dict[str, CutSet] = {}
         path = resolve(self.path)
-        mode = "many" if self.supervisions == "one" and _holds_conversations(path) else self.supervisions
+        description = _description(path)
+        many = self.supervisions == "one" and description.get("supervisions") == "many"
+        place = _packer(path, description["pack"]) if "pack" in description else self._usable
         for file, split in _files(path):
-            cuts = [self._usable(cut, file) for cut in _arranged(file, mode)]
+            cuts = [place(cut, file) for cut in _arranged(file, "many" if many else self.supervisions)]
             splits[split] = CutSet.from_cuts(cut for cut in cuts if cut is not None)
         check_ids((cut.id for cuts in splits.values() for cut in cuts), self.name)
         check_budget(self.problems, self.error_budget, self.name)
@@ -104,15 +108,30 @@ def _arranged(file: Path, mode: str) -> Iterable[MonoCut]:
             )
 
 
-def _holds_conversations(path: Path) -> bool:
-    """Whether a folder was prepared from a corpus of conversations."""
+def _description(path: Path) -> dict[str, Any]:
+    """Return what a prepared folder says of itself; nothing of any other folder or file."""
     description = path / DESCRIPTION
     if not description.is_file():
-        return False
+        return {}
     try:
-        return bool(json.loads(description.read_text(encoding="utf-8")).get("supervisions") == "many")
-    except (OSError, ValueError, AttributeError) as error:
+        content = json.loads(description.read_text(encoding="utf-8"))
+        return {**content}
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{description} is not the description of a prepared corpus ({error}); prepare the corpus again") from error
+
+
+def _packer(folder: Path, stated: Mapping[str, Any]) -> Callable[[MonoCut, Path], MonoCut | None]:
+    """Return what gives a cut its place in the pack of a folder."""
+    from auscult.corpora.packs.pack import open_pack
+    from auscult.corpora.packs.source import packed
+
+    pack, places = open_pack(folder, stated)
+
+    def place(cut: MonoCut, _: Path) -> MonoCut:
+        cut.recording = packed(cut, pack, places, stated["sample_rate"])
+        return cut
+
+    return place
 
 
 def _files(path: Path) -> list[tuple[Path, str]]:

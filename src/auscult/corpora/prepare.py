@@ -5,7 +5,10 @@ is late. Choice: `prepare` decodes every file once (all problems are listed toge
 budget), then writes `<split>.jsonl.gz` and `corpus.json` into a folder that appears in one rename; of conversations also
 `<split>.rttm` and `<split>.uem`, and the trial lists a corpus brings, so that a judgement needs nothing else. The recipe then
 names `manifests` with that folder and starts without reading a header. Corpora used directly get the header check only; the
-training loader meets the rest.
+training loader meets the rest. Asked to, it keeps the decoded samples as a pack (`packs/pack.py`).
+
+The folder is filled under the name of a draft that holds the number of this process, so that the draft of a process that was killed is
+known as such, and removed by the next preparation beside it.
 """
 
 from __future__ import annotations
@@ -16,20 +19,21 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from auscult.audio.reading import AudioError, read_audio
 from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, check_budget, problem_record
+from auscult.corpora.decoding import Progress, decode_problems
+from auscult.corpora.packs.writing import write_pack
 from auscult.corpora.references import write_references
 from auscult.errors import UserError
+from auscult.runs.files import remove_leftovers, temporary_name
 
 if TYPE_CHECKING:
     from lhotse import CutSet
-    from lhotse.cut import MonoCut
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,8 @@ class PreparedCorpus:
     Attributes:
         folder: absolute path, for `manifests`.
         description: the content of `corpus.json`: name, parameters, check, splits (utterances, hours, speakers, sha256 of the
-            manifest's text), problems; "supervisions": "many" for conversations, and "files" where the corpus brings trial lists.
+            manifest's text), problems; "supervisions": "many" for conversations, "files" where the corpus brings trial lists, and
+            "pack" (file, dtype, sample rate, samples, recordings, sha256) where the audio was packed.
         problems: the files that were left out.
     """
 
@@ -48,7 +53,15 @@ class PreparedCorpus:
     problems: tuple[FileProblem, ...]
 
 
-def prepare(corpus: Corpus, output: Path | str, check: Literal["full", "header"] = "full", threads: int = 1) -> PreparedCorpus:
+def prepare(
+    corpus: Corpus,
+    output: Path | str,
+    check: Literal["full", "header"] = "full",
+    threads: int = 1,
+    pack: bool = False,
+    pack_rate: int | None = None,
+    progress: Progress | None = None,
+) -> PreparedCorpus:
     """Write the manifests of a corpus.
 
     Args:
@@ -56,62 +69,33 @@ def prepare(corpus: Corpus, output: Path | str, check: Literal["full", "header"]
         output: folder to make; a folder prepared earlier is replaced.
         check: "full" decodes every file, "header" trusts what the headers say.
         threads: decoding threads; they change nothing but the time (two made no difference to FLAC files on a warm disk).
+        pack: keep the decoded samples in one file, from which training reads; checks in full.
+        pack_rate: sample rate of the pack in hertz; None keeps the one of the recordings.
+        progress: called while files are decoded.
 
     Raises:
-        UserError: unusable corpus, more unusable files than its error budget, or an output folder that holds something
-            else or cannot be written.
+        UserError: unusable corpus, more unusable files than its error budget, recordings that one pack cannot hold, or an output
+            folder that holds something else or cannot be written.
     """
     output = Path(output).expanduser().absolute()
     if output.exists() and not (output / DESCRIPTION).is_file() and not (output.is_dir() and not any(output.iterdir())):
         raise UserError(f"{output} exists and is not a prepared corpus; choose another output folder, or remove it")
     splits = corpus.splits()
     problems = list(corpus.problems)
-    if check == "full":
-        found = decode_problems((cut for cuts in splits.values() for cut in cuts), threads)
+    description: dict[str, Any] = {"name": corpus.name, "parameters": corpus.parameters(), "check": "full" if pack else check, "splits": {}}
+    with _draft(output) as draft:
+        packing = write_pack(splits, draft, pack_rate, progress) if pack else None
+        found = packing.problems if packing else decode_problems(splits, threads, progress) if check == "full" else {}
         problems += found.values()
         check_budget(problems, corpus.error_budget, corpus.name)
         splits = _without(splits, set(found))
         if not splits:
             raise UserError(f"{corpus.name}: no usable audio is left; all {len(problems)} files were left out")
-    description: dict[str, Any] = {
-        "name": corpus.name,
-        "parameters": corpus.parameters(),
-        "check": check,
-        "splits": {},
-        "problems": [problem_record(problem) for problem in problems],
-    }
-    if any(len(cut.supervisions) != 1 for cuts in splits.values() for cut in cuts):
-        description["supervisions"] = "many"
-    attachments = corpus.attachments()
-    if attachments:
-        description["files"] = sorted(attachments)
-    try:
-        _write(output, splits, attachments, description)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the prepared corpus to {output} ({error.strerror}); free some space or choose another folder"
-        ) from error
+        description["problems"] = [problem_record(problem) for problem in problems]
+        if packing:
+            splits, description["pack"] = packing.adapted(splits), packing.stated
+        _fill(draft, splits, corpus.attachments(), description)
     return PreparedCorpus(output, description, tuple(problems))
-
-
-def decode_problems(cuts: Iterable[MonoCut], threads: int = 1) -> dict[str, FileProblem]:
-    """Decode every file once and return what is wrong with them, by path, in the order of the cuts."""
-    expected = {source.source: (cut.recording.sampling_rate, cut.recording.num_samples) for cut in cuts for source in cut.recording.sources}
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(_decode_problem, expected, expected.values())
-        return {path: problem for path, problem in zip(expected, results, strict=True) if problem is not None}
-
-
-def _decode_problem(path: str, stated: tuple[int, int]) -> FileProblem | None:
-    try:
-        decoded, sample_rate = read_audio(Path(path))
-    except AudioError as error:
-        return FileProblem(Path(path), error.problem, str(error))
-    if (sample_rate, len(decoded)) == stated:
-        return None
-    problem = "truncated" if sample_rate == stated[0] and len(decoded) < stated[1] else "mismatch"
-    detail = f"{path} holds {len(decoded)} samples at {sample_rate} Hz, its manifest says {stated[1]} at {stated[0]} Hz"
-    return FileProblem(Path(path), problem, detail)
 
 
 def _without(splits: Mapping[str, CutSet], paths: set[str]) -> dict[str, CutSet]:
@@ -126,28 +110,43 @@ def _without(splits: Mapping[str, CutSet], paths: set[str]) -> dict[str, CutSet]
     return {split: CutSet.from_cuts(cuts) for split, cuts in kept.items() if cuts}
 
 
-def _write(output: Path, splits: Mapping[str, CutSet], attachments: Mapping[str, Path], description: dict[str, Any]) -> None:
-    """Fill a folder beside the output, then swap it in; fills the description's counts."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{output.name}-", dir=output.parent))
+@contextmanager
+def _draft(output: Path) -> Iterator[Path]:
+    """Make a folder beside the output, and put it in its place if the block succeeds; otherwise remove it."""
+    draft = temporary_name(output)
     try:
-        for split, cuts in splits.items():
-            digest = _write_cuts(cuts, draft / f"{split}.jsonl.gz")
-            write_references(cuts, draft / split)
-            description["splits"][split] = {**_counts(cuts), "sha256": digest}
-        for name, path in attachments.items():
-            if (draft / name).exists() or name == DESCRIPTION:
-                raise UserError(f"{path} has the name of a file that is written to the prepared folder; rename it")
-            shutil.copyfile(path, draft / name)
-        with (draft / DESCRIPTION).open("w", encoding="utf-8") as file:
-            json.dump(description, file, ensure_ascii=False, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        draft.chmod(0o755)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(output.parent)
+        draft.mkdir()
+        yield draft
         _swap(draft, output)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the prepared corpus to {output} ({error.strerror}); free some space or choose another folder"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _fill(folder: Path, splits: Mapping[str, CutSet], attachments: Mapping[str, Path], description: dict[str, Any]) -> None:
+    """Write manifests, references, lists and the description, whose counts it completes."""
+    if any(len(cut.supervisions) != 1 for cuts in splits.values() for cut in cuts):
+        description["supervisions"] = "many"
+    if attachments:
+        description["files"] = sorted(attachments)
+    for split, cuts in splits.items():
+        digest = _write_cuts(cuts, folder / f"{split}.jsonl.gz")
+        write_references(cuts, folder / split)
+        description["splits"][split] = {**_counts(cuts), "sha256": digest}
+    for name, path in attachments.items():
+        if (folder / name).exists() or name == DESCRIPTION:
+            raise UserError(f"{path} has the name of a file that is written to the prepared folder; rename it")
+        shutil.copyfile(path, folder / name)
+    with (folder / DESCRIPTION).open("w", encoding="utf-8") as file:
+        json.dump(description, file, ensure_ascii=False, indent=2)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _write_cuts(cuts: CutSet, path: Path) -> str:

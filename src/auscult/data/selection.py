@@ -20,6 +20,7 @@ from lhotse import CutSet
 from lhotse.audio import Recording
 from lhotse.cut import Cut, MixedCut, MonoCut
 
+from auscult.corpora.packs.source import PackedSource
 from auscult.data.strings import speaker_of, speakers_of, text_of
 from auscult.errors import UserError, did_you_mean
 
@@ -218,10 +219,12 @@ def _turns(part: Cut) -> list[str]:
 
 
 def _audio_size(recording: Recording, sizes: dict[str, int]) -> int:
-    """Return the bytes of a recording's sources; those that are not files count their length, or -1."""
+    """Return the bytes of a recording's sources, also of files that were packed; those that are not files count their length, or -1."""
     total = 0
     for source in recording.sources:
-        if source.type == "memory":
+        if isinstance(source, PackedSource):
+            total += source.place.bytes
+        elif source.type == "memory":
             total += len(source.source)
         elif source.type != "file":
             total -= 1

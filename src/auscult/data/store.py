@@ -4,7 +4,8 @@ Problem: on small corpora every epoch decodes and resamples the same words, whic
 least-recently-used cache, bounded in bytes, of each *segment at the target rate*. The segment is the unit because its samples are then
 the same bits whether they were cached or not (resampling a whole file and cutting it differs at the edges from resampling the cut).
 16-bit recordings at their own rate are kept as int16, half the memory, only where the way back is exact. Every process has its own
-cache; a store sent to a worker starts empty there. Rejected: caching float32 always, and a cache shared between processes (locks).
+cache; a store sent to a worker starts empty there. A recording in a pack is sliced from it, and kept only where it had to be resampled.
+Rejected: caching float32 always, and a cache shared between processes (locks).
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from lhotse.audio import Recording
 from lhotse.audio.utils import AudioLoadingError, DurationMismatchError
 from lhotse.cut import Cut, MixedCut, MonoCut, PaddingCut
 from lhotse.utils import compute_num_samples
 
 from auscult.audio.reading import AudioError, read_audio
 from auscult.audio.resampling import resample
+from auscult.corpora.packs.source import PackedSource
 from auscult.errors import UserError
 
 _FULL_SCALE = np.float32(32768.0)
@@ -63,19 +66,18 @@ class AudioStore:
         """Return `count` samples of an utterance from `start` on, both at `sample_rate`, repeated from the first where it is shorter.
 
         The whole utterance is decoded and kept while the cache has room; after that only the stretch is, because a corpus that does
-        not fit is seldom asked for the same utterance twice. At another rate than the file's, a stretch that was decoded alone differs
-        at its edges from the same stretch of the whole (the resampler has no more past), so there the whole is always decoded.
+        not fit is seldom asked for the same utterance twice, and of a pack it always is. At another rate than the file's, a stretch that
+        was decoded alone differs at its edges from the same stretch of the whole (the resampler has no more past), so there the whole is
+        always decoded.
 
         Raises:
             AudioError: as `samples`.
         """
-        alone = (
-            isinstance(cut, MonoCut) and _plain(cut) and cut.sampling_rate == self.sample_rate and start + count <= cut.num_samples
-            and self._key(cut) not in self._cached and self.bytes + 2 * cut.num_samples > self.limit
-        )  # fmt: skip
-        if alone:
-            path, channel, first, _ = self._key(cut)
-            return self._read((path, channel, first + start, count), cut.sampling_rate, cut.recording.num_samples)
+        if isinstance(cut, MonoCut) and cut.sampling_rate == self.sample_rate and _plain(cut):
+            key = path, channel, first, length = self._key(cut)
+            full = self.bytes + 2 * length > self.limit and key not in self._cached
+            if start + count <= length and (full or isinstance(cut.recording.sources[0], PackedSource)):
+                return self._read(cut.recording, (path, channel, first + start, count))
         whole = self.samples(cut)
         return whole[start : start + count] if start + count <= len(whole) else np.resize(whole, count)
 
@@ -104,19 +106,24 @@ class AudioStore:
         if kept is not None:
             self._cached.move_to_end(key)
             return _to_float(kept)
-        samples = self._read(key, recording.sampling_rate, recording.num_samples)
-        self._keep(key, samples)
+        samples = self._read(recording, key)
+        if recording.sampling_rate != self.sample_rate or not isinstance(recording.sources[0], PackedSource):
+            self._keep(key, samples)
         return samples
 
-    def _read(self, key: _Key, rate: int, recorded: int) -> np.ndarray:
+    def _read(self, recording: Recording, key: _Key) -> np.ndarray:
         path, channel, start, count = key
+        rate, source = recording.sampling_rate, recording.sources[0]
         self.reads += 1
-        whole = start == 0 and count == recorded
-        samples, found_rate = read_audio(Path(path), start=start, samples=None if whole else count, channel=channel)
-        if found_rate != rate:
-            raise UserError(f"{path}: the manifest says {rate} Hz, the file has {found_rate} Hz; prepare the corpus again")
-        if whole and len(samples) != recorded:
-            raise UserError(f"{path}: the manifest says {recorded} samples, the file has {len(samples)}; prepare the corpus again")
+        if isinstance(source, PackedSource):
+            samples = source.read(start, count)
+        else:
+            whole = start == 0 and count == recording.num_samples
+            samples, found_rate = read_audio(path, start=start, samples=None if whole else count, channel=channel)
+            if found_rate != rate:
+                raise UserError(f"{path}: the manifest says {rate} Hz, the file has {found_rate} Hz; prepare the corpus again")
+            if whole and len(samples) != count:
+                raise UserError(f"{path}: the manifest says {count} samples, the file has {len(samples)}; prepare the corpus again")
         return samples if rate == self.sample_rate else resample(samples, rate, self.sample_rate)
 
     def _keep(self, key: _Key, samples: np.ndarray) -> None:
