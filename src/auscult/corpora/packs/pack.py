@@ -120,4 +120,4 @@ def open_pack(folder: Path, stated: Mapping[str, Any]) -> tuple[Pack, dict[tuple
             raise ValueError(f"{len(places)} recordings of {end} samples, expected {head['recordings']} of {head['samples']}")
         return Pack(folder / head["file"], head["dtype"], end), places
     except (OSError, StopIteration, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{index}:{number} is no index of a pack ({error or 'empty'}); prepare the corpus again") from error
+        raise UserError(f"{index}:{number} is no index of a pack ({str(error) or 'empty'}); prepare the corpus again") from error
