@@ -25,11 +25,12 @@ from auscult.registry import INJECTED, register
 
 
 def add_angle(cosine: Tensor, margin: float) -> Tensor:
-    """Return cos(theta + margin) of cosines, continued by cos(theta) - (1 - cos(margin)) where theta + margin exceeds pi.
+    """Return cos(theta + margin) of cosines, continued by cos(theta) -+ (1 - cos(margin)) where theta + margin leaves 0 to pi.
 
     Args:
         cosine: any shape, float32 or float64; values beyond +-1 by rounding are taken as +-1.
-        margin: in radians; a negative one brings the angle nearer, down to zero.
+        margin: in radians; a negative one brings the angle nearer. Where it would pass zero the line goes on above 1: a constant
+            there would have no gradient, and the nearest wrong speakers would be left alone.
 
     >>> round(float(add_angle(torch.tensor(0.5), 0.2)), 4)
     0.318
@@ -39,7 +40,7 @@ def add_angle(cosine: Tensor, margin: float) -> Tensor:
     moved = inside * math.cos(margin) - sine * math.sin(margin)
     if margin >= 0:
         return torch.where(inside > -math.cos(margin), moved, inside - (1.0 - math.cos(margin)))
-    return torch.where(inside < math.cos(margin), moved, torch.ones_like(moved))
+    return torch.where(inside < math.cos(margin), moved, inside + (1.0 - math.cos(margin)))
 
 
 @register("loss", "additive_angular_margin")

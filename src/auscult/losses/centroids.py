@@ -21,7 +21,8 @@ class AffineCosine(nn.Module):
     """Logits w cos + b with a learned scale that stays positive.
 
     The floor is written into the parameter itself before it is used. A clamp whose result is dropped, as in voxceleb_trainer, changes
-    nothing; one whose result is only used has no gradient below the floor, and the scale never comes back.
+    nothing; one whose result is only used has no gradient below the floor, and the scale never comes back. It is written past autograd
+    (`data`), because a write that autograd sees forbids the backward pass of whatever used the scale before: two calls, one backward.
 
     Args:
         scale: w at the start.
@@ -35,8 +36,7 @@ class AffineCosine(nn.Module):
 
     def forward(self, cosine: Tensor) -> Tensor:
         """Return logits of any shape."""
-        with torch.no_grad():
-            self.scale.clamp_(min=SMALLEST_SCALE)
+        self.scale.data.clamp_(min=SMALLEST_SCALE)
         return self.scale * cosine + self.offset
 
 

@@ -81,16 +81,20 @@ class SpeakerLoss(nn.Module, ABC):
 
         Args:
             embeddings: (speakers, utterances, dimensions), or (items, dimensions) for one utterance each.
-            labels: (speakers,) int64, one per row of the first axis.
+            labels: (speakers,) of any integer type, one per row of the first axis.
 
         Raises:
             UserError: the shapes do not belong together, a label is out of range, or the loss needs more utterances per speaker.
         """
-        if embeddings.dim() == 2:
-            embeddings = embeddings[:, None]
-        self._check(embeddings, labels)
+        self._check_shapes(embeddings, labels)
+        wide = embeddings[:, None] if embeddings.dim() == 2 else embeddings
+        if wide.shape[1] < self.minimum_utterances:
+            raise UserError(
+                f"{type(self).__name__} compares utterances of a speaker and needs {self.minimum_utterances} of each, the batch has "
+                f"{wide.shape[1]}; set data.batch.utterances to {self.minimum_utterances} or more"
+            )
         with torch.autocast(embeddings.device.type, enabled=False):
-            return self.compute(embeddings.float(), labels)
+            return self.compute(wide.float(), labels.to(torch.int64))
 
     @abstractmethod
     def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
@@ -100,26 +104,25 @@ class SpeakerLoss(nn.Module, ABC):
     def initial(self, speakers: int, utterances: int) -> InitialLoss | None:
         """Return the loss expected at the start for a batch of this shape; None where theory gives none."""
 
-    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
+    def _check_shapes(self, embeddings: Tensor, labels: Tensor) -> None:
         name = type(self).__name__
-        if embeddings.dim() != 3 or embeddings.shape[-1] != self.dimensions:
+        if embeddings.dim() not in (2, 3) or embeddings.shape[-1] != self.dimensions or not embeddings.numel():
             raise UserError(
-                f"{name}: embeddings must be (speakers, utterances, {self.dimensions}) or (items, {self.dimensions}), "
+                f"{name}: embeddings must be (speakers, utterances, {self.dimensions}) or (items, {self.dimensions}), none of them 0, "
                 f"not {tuple(embeddings.shape)}"
             )
-        if labels.dim() != 1 or labels.is_floating_point() or labels.shape[0] != embeddings.shape[0]:
+        whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+        if labels.dim() != 1 or not whole or labels.shape[0] != embeddings.shape[0]:
             raise UserError(
-                f"{name}: {tuple(labels.shape)} labels for embeddings {tuple(embeddings.shape)}; give one int64 label per speaker, or "
-                "flatten both: embeddings.flatten(0, 1) with labels.repeat_interleave(utterances)"
-            )
-        if embeddings.shape[1] < self.minimum_utterances:
-            raise UserError(
-                f"{name} compares utterances of a speaker and needs {self.minimum_utterances} of each, the batch has "
-                f"{embeddings.shape[1]}; set data.batch.utterances to {self.minimum_utterances} or more"
+                f"{name}: {labels.dtype} labels {tuple(labels.shape)} for embeddings {tuple(embeddings.shape)}; give one integer label per "
+                "speaker, or flatten both: embeddings.flatten(0, 1) with labels.repeat_interleave(utterances)"
             )
         outside = ((labels < 0) | (labels >= self.classes)).nonzero().flatten().tolist()
         if outside:
-            raise UserError(f"{name}: label {int(labels[outside[0]])} of speaker {outside[0]} is outside the {self.classes} classes")
+            raise UserError(
+                f"{name}: label {int(labels[outside[0]])} of speaker {outside[0]} is outside the {self.classes} classes, "
+                f"0 to {self.classes - 1}"
+            )
 
 
 def flatten(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
