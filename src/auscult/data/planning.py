@@ -1,6 +1,7 @@
 """From the `data.batch` section of a recipe to the plan of every epoch.
 
-One place decides which planner serves which section, so that the trainer, a federated client and a benchmark see the same batches.
+One place decides which planner serves which section, so that the trainer, a federated client and a benchmark see the same batches; and
+what the plan makes of the data is said before training, because a sampler that loses some of it leaves no trace in a loss curve.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from auscult.data.sampling import BatchStream, Plan, plan_batches
-from auscult.data.speaker_sampling import plan_speakers
+from auscult.data.speaker_sampling import PlanSummary, describe_plan, plan_speakers
 from auscult.data.strings import speaker_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
     from auscult.recipe.fields import Batching
     from auscult.streams import Streams
+
+LEAST_COVERAGE = 0.99
+"""Share of the training utterances below which an epoch is worth a sentence."""
 
 
 def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank: int = 0, world_size: int = 1) -> BatchStream:
@@ -30,15 +34,36 @@ def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank
     """
     plan: Plan
     if batching.speakers is not None and batching.utterances is not None:
-        speakers = [speaker_of(cut) for cut in cuts]
+        _, numbers = np.unique([speaker_of(cut) for cut in cuts], return_inverse=True)  # once, not in every epoch
         plan = partial(
-            plan_speakers, speakers, streams=streams, speakers_per_batch=batching.speakers, utterances=batching.utterances,
+            plan_speakers, numbers, streams=streams, speakers_per_batch=batching.speakers, utterances=batching.utterances,
             most=batching.most,
         )  # fmt: skip
-        return BatchStream(len(cuts), plan, unit=batching.utterances, rank=rank, world_size=world_size)
+        stream = BatchStream(len(cuts), plan, unit=batching.utterances, rank=rank, world_size=world_size)
+        stream.groups(stream.epoch)  # what does not fit is said here, not in the first update
+        return stream
     durations = np.array([cut.duration for cut in cuts])
     plan = partial(
         plan_batches, durations, streams=streams, seconds=batching.seconds, items=batching.items, buckets=batching.buckets,
         order=batching.order,
     )  # fmt: skip
     return BatchStream(len(cuts), plan, rank=rank, world_size=world_size)
+
+
+def first_epoch(stream: BatchStream) -> PlanSummary:
+    """Return what the first epoch of a stream makes of the data, over all processes."""
+    return describe_plan([batch for group in stream.groups(0) for batch in group], stream.count)
+
+
+def plan_notes(plan: PlanSummary, batching: Batching) -> list[str]:
+    """Return sentences about what a user would not expect of a plan; usually none."""
+    notes = []
+    if plan.coverage < LEAST_COVERAGE and batching.most is None:
+        notes.append(f"an epoch uses only {plan.coverage:.1%} of the training utterances; ask for fewer speakers or utterances per batch")
+    wanted = batching.judged_items
+    if batching.speakers is not None and wanted is not None and 2 * plan.largest < wanted:
+        notes.append(
+            f"batches have {plan.smallest} to {plan.largest} utterances instead of {wanted}, because the utterances of one speaker need "
+            f"{plan.batches} batches; limit them with data.batch.most"
+        )
+    return notes

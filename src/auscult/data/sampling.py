@@ -129,55 +129,75 @@ def _fill(
     return batches, [np.array(opened[bucket][0], dtype=np.int64) for bucket in sorted(opened)]
 
 
-def update_groups(batches: Sequence[np.ndarray], world_size: int) -> list[list[np.ndarray]]:
+def update_groups(batches: Sequence[np.ndarray], world_size: int, unit: int = 1) -> list[list[np.ndarray]]:
     """Group consecutive batches so that each of `world_size` processes gets one non-empty batch per group.
 
-    A group with fewer batches is completed by halving its largest batch. A group with fewer *items* than processes becomes an
-    empty slot whose items join the next group (the last one's join the one before), so positions of other groups do not move.
+    A group with fewer batches is completed by halving its largest batch. A group with fewer *units* than processes becomes an
+    empty slot whose units join the next group (the last one's join the one before), so positions of other groups do not move.
+
+    Args:
+        batches: arrays of item indices.
+        world_size: number of processes.
+        unit: so many consecutive items, counted from the start of a batch, always stay together and in order: the utterances of a
+            speaker, say, who would else be torn apart by the halving.
 
     Raises:
-        UserError: fewer items than processes.
+        UserError: fewer units than processes.
+
+    >>> [part.tolist() for part in update_groups([np.arange(6)], 2, unit=2)[0]]
+    [[0, 1, 2, 3], [4, 5]]
     """
     groups: list[list[np.ndarray]] = []
-    carried: list[int] = []
+    carried: list[np.ndarray] = []
     for first in range(0, len(batches), world_size):
         pieces = [batch for batch in batches[first : first + world_size] if len(batch)]
-        if sum(map(len, pieces)) + len(carried) < world_size:
-            carried += [int(index) for batch in pieces for index in batch]
+        if sum(-(-len(batch) // unit) for batch in pieces) + len(carried) < world_size:
+            carried += [piece for batch in pieces for piece in np.split(batch, range(unit, len(batch), unit))]
             groups.append([])
             continue
-        groups.append(_spread(pieces, carried, world_size))
+        groups.append(_spread(pieces, carried, world_size, unit))
         carried = []
     if carried:
         filled = [position for position, group in enumerate(groups) if group]
         if not filled:
-            raise UserError(f"{len(carried)} utterances cannot feed {world_size} processes; start fewer processes or select more data")
-        groups[filled[-1]] = _spread(groups[filled[-1]], carried, world_size)
+            what = "utterances" if unit == 1 else f"groups of {unit} utterances"
+            raise UserError(f"{len(carried)} {what} cannot feed {world_size} processes; start fewer processes or select more data")
+        groups[filled[-1]] = _spread(groups[filled[-1]], carried, world_size, unit)
     return groups
 
 
-def _spread(pieces: list[np.ndarray], extra: Sequence[int], world_size: int) -> list[np.ndarray]:
+def _spread(pieces: list[np.ndarray], extra: Sequence[np.ndarray], world_size: int, unit: int) -> list[np.ndarray]:
     parts = list(pieces)
     if extra and len(parts) < world_size:
-        parts, extra = [*parts, np.array(extra, dtype=np.int64)], ()
+        parts, extra = [*parts, np.concatenate(extra)], ()
     while len(parts) < world_size:
         largest = max(range(len(parts)), key=lambda position: len(parts[position]))
-        half = (len(parts[largest]) + 1) // 2
+        half = unit * ((-(-len(parts[largest]) // unit) + 1) // 2)
         parts[largest : largest + 1] = [parts[largest][:half], parts[largest][half:]]
-    for position, index in enumerate(extra):
-        parts[position % world_size] = np.append(parts[position % world_size], index)
+    for position, together in enumerate(extra):
+        parts[position % world_size] = np.append(parts[position % world_size], together)
     return parts
+
+
+def _without(batch: np.ndarray, gone: np.ndarray, unit: int) -> np.ndarray:
+    """Leave items out of a batch; in a unit of several, those that stay take the places of those that go, so that units stay whole."""
+    stays = ~np.isin(batch, gone)
+    if unit == 1 or stays.all():
+        return batch[stays]
+    units = zip(np.split(batch, range(unit, len(batch), unit)), np.split(stays, range(unit, len(batch), unit)), strict=True)
+    return np.concatenate([np.resize(items[kept], len(items)) for items, kept in units if kept.any()] or [batch[:0]])
 
 
 class BatchStream:
     """The endless sequence of (epoch, batch index, item indices) of one process, with a position of two integers.
 
-    Items can be excluded at any time (quarantine): they leave their batches, all other batches keep their position.
+    Items can be excluded at any time (quarantine): they leave their batches, all other batches keep their position. Where several
+    items belong together, the others of their unit fill the gap.
 
     Args:
         count: number of items the plan is over.
         plan: the batches of an epoch, a pure function of its number (`functools.partial` of `plan_batches`, say).
-        unit: items that stay together when a batch is shared among processes.
+        unit: consecutive items of a batch that stay together when it is shared among processes or loses some.
         rank: this process.
         world_size: number of processes.
         start: (epoch, batch index) of the first batch to yield.
@@ -210,8 +230,8 @@ class BatchStream:
             planned = self.plan(epoch=epoch)
             if self._excluded:
                 gone = np.array(sorted(self._excluded), dtype=np.int64)
-                planned = [batch[~np.isin(batch, gone)] for batch in planned]
-            self._planned = (epoch, update_groups(planned, self.world_size))
+                planned = [_without(batch, gone, self.unit) for batch in planned]
+            self._planned = (epoch, update_groups(planned, self.world_size, self.unit))
         return self._planned[1]
 
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:

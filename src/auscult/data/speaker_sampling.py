@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def plan_speakers(
-    speakers: Sequence[str],
+    speakers: Sequence[str] | NDArray[np.int64],
     *,
     epoch: int,
     streams: Streams,
@@ -34,7 +34,7 @@ def plan_speakers(
     """Return the batches of one epoch.
 
     Args:
-        speakers: (items,) who speaks in each utterance.
+        speakers: (items,) who speaks in each utterance, as names or numbers.
         epoch: from 0.
         streams: source of chance (stream "order", key epoch).
         speakers_per_batch: P, most different speakers in a batch.
@@ -62,10 +62,10 @@ def plan_speakers(
     return [np.ascontiguousarray(groups[order[number] :: batches].reshape(-1)) for number in range(batches)]
 
 
-def _coded(speakers: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _coded(speakers: Sequence[str] | NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if not len(speakers):
         raise UserError("batches of speakers: no utterances; change the selection of the training split")
-    _, codes, counts = np.unique(np.asarray(speakers, dtype=np.str_), return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(np.asarray(speakers), return_inverse=True, return_counts=True)
     return codes.astype(np.int64), counts.astype(np.int64)
 
 
@@ -99,7 +99,7 @@ def _groups(
 
 
 @dataclass(frozen=True)
-class SpeakerPlan:
+class PlanSummary:
     """What a plan makes of the data.
 
     Attributes:
@@ -117,13 +117,18 @@ class SpeakerPlan:
     repeats: int
 
 
-def describe_plan(planned: Sequence[NDArray[np.int64]], items: int) -> SpeakerPlan:
+def describe_plan(planned: Sequence[NDArray[np.int64]], items: int) -> PlanSummary:
     """Return what planned batches make of so many utterances.
 
+    Raises:
+        UserError: there are no batches; a loop over them would end, or divide by zero, without having trained.
+
     >>> describe_plan([np.array([0, 1]), np.array([2, 2])], 4)
-    SpeakerPlan(batches=2, smallest=2, largest=2, coverage=0.75, repeats=1)
+    PlanSummary(batches=2, smallest=2, largest=2, coverage=0.75, repeats=1)
     """
+    if not planned:
+        raise UserError(f"the plan makes no batch of {items} utterances; ask for fewer speakers or utterances per batch")
     used = np.concatenate(planned)
     different = len(np.unique(used))
     sizes = [len(batch) for batch in planned]
-    return SpeakerPlan(len(planned), min(sizes), max(sizes), different / items, len(used) - different)
+    return PlanSummary(len(planned), min(sizes), max(sizes), different / items, len(used) - different)

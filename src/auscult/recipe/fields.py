@@ -150,9 +150,20 @@ class Batching(Part):
             raise ValueError("speakers and utterances go together: a batch holds `utterances` utterances of each of `speakers` speakers")
         if self.speakers is None and self.most is not None:
             raise ValueError("most limits the utterances of a speaker and goes with speakers; remove it")
-        if self.speakers is not None and self.order != "shuffled":
-            raise ValueError("a batch of speakers has no order by length; remove the key order")
+        if self.speakers is not None:
+            self._check_speakers()
         return self
+
+    def _check_speakers(self) -> None:
+        for key in ("order", "buckets"):  # the default is let through: a resolved recipe has every key
+            default = type(self).model_fields[key].default
+            if getattr(self, key) != default:
+                raise ValueError(f"a batch of speakers has no order by length; remove the key {key}, or leave it at {default}")
+        if self.most is not None and self.utterances is not None and self.most < self.utterances:
+            raise ValueError(
+                f"most: {self.most} utterances of a speaker cannot fill a group of {self.utterances} without repeats; "
+                f"give {self.utterances} or more"
+            )
 
     @property
     def judged_items(self) -> int | None:

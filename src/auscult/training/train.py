@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save as safetensors_bytes
 
+from auscult.data.planning import first_epoch, plan_notes
 from auscult.errors import UserError
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory, find_runs
@@ -176,6 +177,9 @@ def _begin(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jour
         if not resumed:
             journal.write("start", verb="train", task=recipe.task.name, model=recipe.model.name, recipe=recipe.to_dict())
             journal.write("model", **describe_model(trainer.model, task.specification))
+            plan = first_epoch(trainer.loader.stream)
+            journal.write("plan", **asdict(plan))
+            notes += plan_notes(plan, recipe.data.batch)
         for note in [*notes, *([] if resumed else trainer.start_notes)]:
             journal.write("note", text=note)
     return resumed
