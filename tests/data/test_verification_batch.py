@@ -57,3 +57,26 @@ def test_an_utterance_alone_stands_in_for_its_speaker() -> None:
     assert alone.sample_lengths.tolist() == [[2, 2], [3, 3]]
     with pytest.raises(UserError, match="indices from 0 to 3"):
         batch().select([4])
+
+
+def test_crops_are_filled_in_as_they_would_be_padded() -> None:
+    crops = [np.random.default_rng(place).normal(size=50).astype(np.float32) for place in range(6)]
+    filled = VerificationBatch.fill(iter(crops), 50, [4, 2], list("abcdef"))
+    padded = VerificationBatch.pad([crops[:3], crops[3:]], [4, 2], list("abcdef"))
+    assert torch.equal(filled.samples, padded.samples)
+    assert torch.equal(filled.sample_lengths, padded.sample_lengths)
+    assert filled.speakers.tolist() == [4, 2]
+    assert filled.ids == padded.ids
+
+
+@pytest.mark.parametrize(
+    ("shapes", "speakers", "ids", "said"),
+    [
+        ([50, 1], [0, 1], ["a", "b"], r"the crop of b is of shape \(1,\), expected \(50,\)"),
+        ([50, 50, 50], [0, 1], ["a", "b", "c"], "3 ids for 2 speakers"),
+        ([], [], [], "0 ids for 0 speakers"),
+    ],
+)
+def test_crops_that_do_not_fill_a_batch_are_refused(shapes: list[int], speakers: list[int], ids: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        VerificationBatch.fill((np.zeros(shape, np.float32) for shape in shapes), 50, speakers, ids)

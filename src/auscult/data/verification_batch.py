@@ -8,7 +8,7 @@ recording, and its crops (or the whole file) along the second axis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -49,7 +49,8 @@ class VerificationBatch:
         shape = tuple(self.samples.shape[:2])
         if tuple(self.sample_lengths.shape) != shape or self.sample_lengths.dtype != torch.int64:
             raise UserError(
-                f"VerificationBatch.sample_lengths: expected int64 {shape}, got {self.sample_lengths.dtype} {tuple(self.sample_lengths.shape)}"
+                f"VerificationBatch.sample_lengths: expected int64 {shape}, "
+                f"got {self.sample_lengths.dtype} {tuple(self.sample_lengths.shape)}"
             )
         if tuple(self.speakers.shape) != shape[:1] or self.speakers.dtype != torch.int64:
             raise UserError(
@@ -58,7 +59,8 @@ class VerificationBatch:
             )
         if len(self.ids) != shape[0] * shape[1]:
             raise UserError(
-                f"VerificationBatch.ids: {len(self.ids)} ids for {shape[0]} x {shape[1]} utterances; expected one per utterance, speaker-major"
+                f"VerificationBatch.ids: {len(self.ids)} ids for {shape[0]} x {shape[1]} utterances; "
+                "expected one per utterance, speaker-major"
             )
         lengths = self.sample_lengths
         if lengths.numel() and not (int(lengths.min()) >= 1 and int(lengths.max()) <= self.samples.shape[2]):
@@ -84,6 +86,26 @@ class VerificationBatch:
                 samples[row, column, : len(one)] = one
         labels = torch.tensor(list(speakers), dtype=torch.int64)
         return cls(torch.from_numpy(samples), torch.from_numpy(lengths), labels, tuple(ids))
+
+    @classmethod
+    def fill(cls, crops: Iterable[np.ndarray], length: int, speakers: Sequence[int], ids: Sequence[str]) -> VerificationBatch:
+        """Build a batch from crops (length,), speaker-major, each of which is copied to its place as it comes.
+
+        Keeping the crops of a batch until all are there costs more than reading them: 64 of 2 s are 8 MB of fresh memory a batch.
+
+        >>> VerificationBatch.fill((np.full(3, place) for place in range(4)), 3, [7, 8], ["a", "b", "c", "d"]).samples[1].tolist()
+        [[2.0, 2.0, 2.0], [3.0, 3.0, 3.0]]
+        """
+        if not speakers or len(ids) % len(speakers):
+            raise UserError(f"VerificationBatch.fill: {len(ids)} ids for {len(speakers)} speakers; every speaker needs as many utterances")
+        samples = np.empty((len(ids), length), dtype=np.float32)
+        for row, identity, crop in zip(samples, ids, crops, strict=True):
+            if crop.shape != row.shape:
+                raise UserError(f"VerificationBatch.fill: the crop of {identity} is of shape {crop.shape}, expected {row.shape}")
+            row[:] = crop
+        batch = torch.from_numpy(samples.reshape(len(speakers), -1, length))
+        lengths = torch.full(batch.shape[:2], length, dtype=torch.int64)
+        return cls(batch, lengths, torch.tensor(list(speakers), dtype=torch.int64), tuple(ids))
 
     @property
     def utterances(self) -> int:

@@ -195,10 +195,9 @@ class Verification(Task):
         size = self.recipe.data.batch.utterances or 1
         width = size if self.recipe.data.batch.speakers is not None else max(map(len, groups.values()))
         filled = {speaker: [group[place % len(group)] for place in range(width)] for speaker, group in groups.items()}
-        crops = [[self._crop(cut, generators[cut.id]) for cut in group] for group in filled.values()]
-        return VerificationBatch.pad(
-            crops, [self.classes[speaker] for speaker in filled], [cut.id for group in filled.values() for cut in group]
-        )
+        chosen = [cut for group in filled.values() for cut in group]
+        crops = (self._crop(cut, generators[cut.id]) for cut in chosen)
+        return VerificationBatch.fill(crops, self.crop_samples, [self.classes[one] for one in filled], [cut.id for cut in chosen])
 
     def _crop(self, cut: Cut, random: np.random.Generator) -> np.ndarray:
         speed, rate = speed_of(cut), self.specification.sample_rate
@@ -246,10 +245,10 @@ class Verification(Task):
         return None if expected is None else Expectation(expected.value, tolerance=0.05, formula=expected.formula)
 
     def single(self, cut: Cut) -> VerificationBatch:
-        """Return two crops of an utterance, without augmentation."""
-        return VerificationBatch.pad(
-            [checking.two_crops(self.store.samples(cut))], [self.classes.get(speaker_of(cut), NOT_TRAINED)], [cut.id] * 2
-        )
+        """Return two crops of an utterance and two of another speaker's, without augmentation."""
+        both = [cut, checking.partner(cut, self._cuts["train"])]
+        crops = [checking.two_crops(self.store.samples(one)) for one in both]
+        return VerificationBatch.pad(crops, [self.classes[speaker_of(one)] for one in both], [one.id for one in both for _ in range(2)])
 
     def learned(self, model: nn.Module, batch: VerificationBatch) -> Learned:
         """Return who an utterance was taken for; right where the nearest class, free of the margin, is its speaker."""
