@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from auscult.data.speaker_cuts import cut_pieces, cuts_of_files, speed_of, with_speeds
+from auscult.data.speaker_cuts import count_by_length, cut_pieces, cuts_of_files, speed_of, with_speeds
 from auscult.data.store import AudioStore
 from auscult.data.strings import speaker_of
 from auscult.errors import UserError
@@ -22,6 +22,12 @@ def test_pieces_are_whole_consecutive_and_of_the_same_speaker(record) -> None:  
     store = AudioStore(8000, 0)
     whole = store.samples(cuts[0])
     np.testing.assert_array_equal(store.samples(pieces[1]), whole[24000:48000])
+
+
+def test_long_recordings_count_for_more_and_stay_whole(record) -> None:  # type: ignore[no-untyped-def]
+    counted = count_by_length([record("long", 8000 * 7), record("short", 8000)], 2.0)
+    assert [cut.id for cut in counted] == ["long", "long#1", "long#2", "short"]
+    assert [cut.duration for cut in counted] == [7.0, 7.0, 7.0, 1.0]
 
 
 def test_every_speed_makes_new_speakers(record) -> None:  # type: ignore[no-untyped-def]

@@ -39,6 +39,18 @@ def cut_pieces(cuts: Iterable[Cut], seconds: float) -> list[Cut]:
     return pieces
 
 
+def count_by_length(cuts: Iterable[Cut], seconds: float) -> list[Cut]:
+    """Return every cut once for each whole `seconds` it lasts, at least once; the whole cut each time, ids "<id>#<number>" from the second.
+
+    A recording of fourteen seconds then counts as much as seven of two, and training crops may still start anywhere in it.
+    """
+    return [
+        cut if number == 0 else cut.with_id(f"{cut.id}#{number}")
+        for cut in cuts
+        for number in range(max(1, int((cut.duration + 1e-6) // seconds)))
+    ]
+
+
 def with_speeds(cuts: Sequence[Cut], speeds: Sequence[float]) -> list[Cut]:
     """Return the cuts, followed by a copy of each at every further speed as a speaker of its own ("sp0.9-<speaker>").
 

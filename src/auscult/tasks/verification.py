@@ -25,7 +25,7 @@ from auscult.data.audit_report import AuditReport
 from auscult.data.disjoint import check_disjoint
 from auscult.data.embedding_cache import EmbeddingCache
 from auscult.data.loading import evaluation_batches
-from auscult.data.speaker_cuts import cut_pieces, cuts_of_files, speed_of, with_speeds
+from auscult.data.speaker_cuts import count_by_length, cut_pieces, cuts_of_files, speed_of, with_speeds
 from auscult.data.splits import load_splits
 from auscult.data.store import AudioStore
 from auscult.data.strings import speaker_of
@@ -78,7 +78,8 @@ class Verification(Task):
         max_frames: length of a training crop, in frames of 10 ms; shorter utterances are repeated.
         speeds: further speeds at which every training speaker becomes a new speaker, such as [0.9, 1.1].
         margin_warm_up: shares of the run's updates at which the margin starts to grow and is whole; [0, 0] has it whole from the start.
-        train_pieces: cut training recordings into pieces of so many seconds, so that long ones count for more than one utterance.
+        utterance_seconds: a training recording counts as one utterance for every so many seconds, and crops start anywhere in it; null
+            counts every recording once.
         pieces: cut recordings of the other splits into pieces of so many seconds, for corpora with one recording per speaker.
         crops: judge the mean over this many evenly spaced crops of `crop_frames`; 0 judges whole files.
         crop_frames: length of those crops, in frames of 10 ms.
@@ -101,7 +102,7 @@ class Verification(Task):
         max_frames: Annotated[int, Field(ge=10)] = 200,
         speeds: list[float] = [],  # noqa: B006 (a recipe's default, never changed)
         margin_warm_up: tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]] = (0.0, 0.0),
-        train_pieces: Annotated[float, Field(gt=0)] | None = None,
+        utterance_seconds: Annotated[float, Field(gt=0)] | None = None,
         pieces: Annotated[float, Field(gt=0)] | None = None,
         crops: Annotated[int, Field(ge=0)] = 0,
         crop_frames: Annotated[int, Field(ge=10)] = 400,
@@ -130,7 +131,7 @@ class Verification(Task):
         if trials is not None and trial_audio is not None:
             self._cuts["test"] = list(cuts_of_files(read_trials(resolve(trials)).ids, resolve(trial_audio)))
         check_disjoint(self._cuts, sessions=session_names == "corpus")
-        self._cut_up(train_pieces, pieces)
+        self._cut_up(utterance_seconds, pieces)
         labels = tuple(sorted({speaker_of(cut) for cut in self._cuts.get("train", ())}))
         self.specification = Specification("verification", sample_rate, labels)
         self.classes = {label: number for number, label in enumerate(labels)}
@@ -146,12 +147,15 @@ class Verification(Task):
         self._trials: dict[str, Trials] = {}
         self._criterion: SpeakerLoss | None = None
 
-    def _cut_up(self, train_pieces: float | None, pieces: float | None) -> None:
+    def _cut_up(self, utterance_seconds: float | None, pieces: float | None) -> None:
         for name, cuts in self._cuts.items():
-            seconds = train_pieces if name == "train" else pieces
-            self._cuts[name] = cut_pieces(cuts, seconds) if seconds is not None else cuts
+            if name != "train" and pieces is not None:
+                self._cuts[name] = cut_pieces(cuts, pieces)
         if "train" in self._cuts:
-            self._cuts["train"] = with_speeds(self._cuts["train"], self.speeds)
+            counted = self._cuts["train"]
+            if utterance_seconds is not None:
+                counted = count_by_length(counted, utterance_seconds)
+            self._cuts["train"] = with_speeds(counted, self.speeds)
 
     def build_model(self) -> SpeakerNetwork:
         """Construct encoder and loss; the loss has one class per training speaker."""
