@@ -12,33 +12,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from shared_parts.verbs import auscult
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes" / "recognition"
 PROMISES = {"digits": ("fsdd_digits.yaml", 0.08, 4.0), "unseen": ("fsdd_unseen_speaker.yaml", 0.35, 4.0)}
 R0_MINUTES = 6.0
-
-
-def auscult(folder: Path, *words: str) -> tuple[Any, float, float]:
-    """Run a verb with --json; return its answer, CPU minutes and wall minutes."""
-    environment = {**os.environ, "AUSCULT_DATA": os.environ.get("AUSCULT_DATA", str(ROOT.parent / "shared" / "data"))}
-    before, began = os.times(), time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "auscult", *words, "--json"], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False
-    )
-    after = os.times()
-    cpu = after.children_user - before.children_user + after.children_system - before.children_system
-    if not done.stdout:
-        sys.exit(f"auscult {' '.join(words)} failed with exit code {done.returncode}")
-    return json.loads(done.stdout), cpu / 60, (time.monotonic() - began) / 60
 
 
 def digits(which: str, seeds: int) -> dict[str, Any]:
