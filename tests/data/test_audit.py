@@ -265,3 +265,19 @@ def test_report_is_plain_json(plant: Plant) -> None:
     assert values["findings"][0]["code"] == "empty_text"
     assert (len(values["findings"][0]["ids"]), values["findings"][0]["count"]) == (5, 9)
     assert values["splits"]["train"]["sample_rates"] == {"8000": 45}
+
+
+def test_a_speaker_in_two_conversations_is_found(record) -> None:  # type: ignore[no-untyped-def]
+    """Conversations have several speakers; compared by their joined names, "ann+bob" and "ann+cid" would share nobody."""
+    from dataclasses import replace
+
+    def conversation(identity: str, other: str) -> Any:
+        cut = record(identity, speaker="ann")
+        [alone] = cut.supervisions
+        return replace(cut, supervisions=[alone, replace(alone, id=f"{identity}-2", speaker=other)])
+
+    splits = {"train": CutSet.from_cuts([conversation("a", "bob")]), "test": CutSet.from_cuts([conversation("b", "cid")])}
+    report = audit(splits, audio=False)
+    [found] = [finding for finding in report.findings if finding.code == "speaker_overlap"]
+    assert list(found.ids) == ["ann"]
+    assert report.splits["train"].speakers == 2

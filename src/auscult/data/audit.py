@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -85,7 +85,7 @@ def _facts(rows: Rows) -> SplitFacts:
     return SplitFacts(
         utterances=len(rows),
         hours=float(rows.seconds.sum() / 3600),
-        speakers=len(set(rows.speakers)),
+        speakers=len(rows.voices),
         sample_rates={int(rate): int(count) for rate, count in zip(*np.unique(rows.rates, return_counts=True), strict=True)},
         seconds=_quantiles(rows.seconds),
         characters_per_second=_quantiles(lengths[spoken] / np.maximum(rows.seconds[spoken], 1e-9)) if spoken.any() else None,
@@ -240,11 +240,11 @@ def _check_between(every: Sequence[Rows]) -> Iterator[Finding]:
         shared = sorted(pieces[one.name][source] for source in pieces[one.name].keys() & pieces[other.name].keys())
         if shared:
             yield finding("error", "shared_recordings", f"{pair} use the same recordings; scores would not be on unseen audio", shared)
-        yield from _overlap(pair, "speaker", set(one.speakers) - {UNKNOWN_SPEAKER}, set(other.speakers) - {UNKNOWN_SPEAKER})
+        yield from _overlap(pair, "speaker", one.voices, other.voices)
         yield from _overlap(pair, "session", {name for name in one.sessions if name}, {name for name in other.sessions if name})
 
 
-def _overlap(pair: str, what: str, one: set[str], other: set[str]) -> Iterator[Finding]:
+def _overlap(pair: str, what: str, one: Set[str], other: Set[str]) -> Iterator[Finding]:
     shared = sorted(one & other)
     if not shared:
         return

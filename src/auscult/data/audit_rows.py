@@ -13,7 +13,7 @@ import numpy as np
 from lhotse.cut import Cut, MixedCut, MonoCut
 
 from auscult.data.alphabet import normalise_text
-from auscult.data.strings import speaker_of, text_of
+from auscult.data.strings import speaker_of, speakers_of, text_of
 
 Source = tuple[str, float, float, int]
 """Audio file, start and duration in seconds, channel: what identifies a piece of recording."""
@@ -27,7 +27,8 @@ class Rows:
         name: of the split.
         ids: utterance ids, manifest order.
         texts: normalised texts.
-        speakers: speaker of each utterance, "unknown" where none is named.
+        speakers: speaker of each utterance, several joined with "+", "unknown" where none is named.
+        voices: every speaker of the split by name, whether alone or in a conversation.
         sessions: `cut.custom["session"]`, or None.
         seconds: (utterances,) durations.
         rates: (utterances,) sampling rates, hertz.
@@ -39,6 +40,7 @@ class Rows:
     ids: list[str]
     texts: list[str]
     speakers: list[str]
+    voices: frozenset[str]
     sessions: list[str | None]
     seconds: np.ndarray
     rates: np.ndarray
@@ -72,6 +74,7 @@ def read_rows(name: str, cuts: Iterable[Cut]) -> Rows:
         ids=[cut.id for cut in every],
         texts=texts,
         speakers=[speaker_of(cut) for cut in every],
+        voices=frozenset(speaker for cut in every for speaker in speakers_of(cut)),
         sessions=sessions,
         seconds=seconds,
         rates=rates,
