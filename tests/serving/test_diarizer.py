@@ -166,6 +166,17 @@ def test_stereo_and_a_unicode_name_and_a_lower_rate(tmp_path: Path) -> None:
     assert any("nothing above" in note for note in Diarizer(KnownSegmenter()).diarize(low).notes)
 
 
+def test_somebody_who_only_ever_speaks_together_with_others_is_found() -> None:
+    """Nobody's clean speech makes a cluster for the second voice; planted: the nearest cluster calls both the same."""
+    turns = [Turn(0.0, 30.0, "0"), Turn(4.01, 5.01, "1"), Turn(11.01, 12.01, "1"), Turn(20.01, 21.01, "1")]
+    samples = encode_turns(turns, 30.0)
+    diarizer = Diarizer(KnownSegmenter(), KnownVoices(), EXACT)
+    found = diarizer.diarize(samples)
+    assert len(found.speakers) == 2
+    assert errors(turns, found, 30.0) == pytest.approx(0.0, abs=1e-6)
+    assert len(diarizer.diarize(samples, maximum=1).speakers) == 1
+
+
 def test_people_who_all_speak_too_briefly_are_not_lost() -> None:
     """Nobody reaches a fifth of a window alone: all embeddings decide, and two people stay two."""
     turns = [Turn(0.01 + 2 * k, 0.41 + 2 * k, str(k % 2)) for k in range(10)]

@@ -57,6 +57,16 @@ def test_who_is_left_over_joins_the_nearest_cluster_and_who_has_no_voice_takes_a
     assert silent.tolist() == [[0, UNASSIGNED, UNASSIGNED]]
 
 
+def test_who_is_left_over_and_speaks_with_the_others_is_somebody_else() -> None:
+    voices = np.array([[[1.0, 0.0], [1.0, 0.9], [1.0, 0.2]]])
+    active = np.ones((1, 3), dtype=bool)
+    one = np.eye(2)[:1]
+    assert assign_speakers(voices, active, one).tolist() == [[0, 0, 0]]
+    assert assign_speakers(voices, active, one, np.array([[True, True, False]])).tolist() == [[0, 1, 0]]
+    assert assign_speakers(voices, active, one, np.array([[True, False, True]])).tolist() == [[0, 0, 1]]
+    assert assign_speakers(voices, active, one, active).tolist() == [[0, 1, 0]]  # one more person at most, the farthest
+
+
 def test_centroids_are_weighted_by_clean_speech() -> None:
     centroids = centroids_of(np.array([[2.0, 0.0], [0.0, 5.0], [0.0, 1.0]]), np.array([0, 0, 1]), np.array([3.0, 1.0, 1.0]))
     assert np.allclose(centroids, [np.array([3.0, 1.0]) / np.sqrt(10.0), [0.0, 1.0]])

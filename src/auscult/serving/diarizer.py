@@ -84,6 +84,7 @@ class Heard:
         starts: (windows,) frame each begins at.
         embeddings: (windows, speakers, dimensions), not-a-number where there is none; None without an encoder.
         clean: (windows, speakers) seconds in which each local speaker speaks alone.
+        together: (windows, speakers) seconds in which each speaks together with others.
         frames: of the recording.
     """
 
@@ -91,6 +92,7 @@ class Heard:
     starts: NDArray[np.int64]
     embeddings: NDArray[np.float32] | None
     clean: NDArray[np.float64]
+    together: NDArray[np.float64]
     frames: int
 
 
@@ -152,9 +154,9 @@ class Diarizer:
         starts = window_starts(len(samples), segmenter.window_samples, hop, grid.step_samples)
         local = segmenter.segment(*cut_windows(samples, starts, segmenter.window_samples, grid.step_samples))
         alone = local.active & (local.active.sum(axis=2, keepdims=True) == 1)
-        clean = alone.sum(axis=1) * grid.step
+        clean, together = alone.sum(axis=1) * grid.step, (local.active & ~alone).sum(axis=1) * grid.step
         embeddings = None if self.voices is None else self._embed(samples, local, alone, starts)
-        return Heard(local, starts, embeddings, clean, int((starts + local.lengths).max()))
+        return Heard(local, starts, embeddings, clean, together, int((starts + local.lengths).max()))
 
     def check_length(self, samples: int, name: str) -> None:
         """Refuse a recording that is too short for a single frame.
@@ -222,7 +224,7 @@ class Diarizer:
             kept = active & (ranks < (wanted.maximum or active.shape[1]))
             return Clustered(np.where(kept, np.arange(active.shape[1]), UNASSIGNED), active.shape[1])
         window = self.segmenter.window_samples / self.segmenter.grid.sample_rate
-        return cluster_speakers(heard.embeddings, active, heard.clean, _SHARE_OF_WINDOW * window, wanted, self.settings)
+        return cluster_speakers(heard.embeddings, active, heard.clean, heard.together, _SHARE_OF_WINDOW * window, wanted, self.settings)
 
 
 def load_diarizer(

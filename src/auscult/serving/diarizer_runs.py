@@ -2,9 +2,10 @@
 
 Problem: the distance at which two voices are two people is a property of an encoder and the length of its crops, so a constant in
 the code is right for one model and makes up or merges people with every other. Choice: the threshold is read off the verification
-run's own validation trials (speakers it was not trained on), where misses and false alarms are equally frequent. A checkpoint
-carries the specification and the recipe the architecture, so no corpus has to be present. Rejected: tuning the threshold on
-recordings that are then scored.
+run's own validation trials (speakers it was not trained on). Average linkage compares the mean score of two clusters with the threshold,
+so it lies half way between the mean scores of same and of different speakers; the threshold of equal error rates, which is one of single
+trials, is pulled up by the few pairs of similar voices and splits people (measured). A checkpoint carries the specification and the recipe
+the architecture, so no corpus has to be present. Rejected: tuning the threshold on recordings that are then scored.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from torch import nn
 
 from auscult.errors import UserError
 from auscult.losses.powerset import Powerset
-from auscult.metrics.detection import DetectionCurve
 from auscult.models.speaker_encoder import SpeakerEncoder
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory, find_runs
@@ -67,7 +67,7 @@ def find_embedding_run(run: Path, sample_rate: int) -> Path | None:
 
 
 def merge_threshold(run: Path) -> float | None:
-    """Return the cosine at which a run's validation trials have equally many misses and false alarms, or None without such trials.
+    """Return the cosine half way between the means of a run's target and non-target validation trials, or None without such trials.
 
     Scores that are no cosines (mean distances of crops) have no threshold that holds here.
     """
@@ -75,28 +75,8 @@ def merge_threshold(run: Path) -> float | None:
     if not (directory.path / "items" / "validation.jsonl").is_file() or recipe_of(directory).task["crops"]:
         return None
     trials = [item for item in directory.read_items("validation") if "score" in item and "target" in item]
-    targets = np.array([bool(item["target"]) for item in trials])
-    if not targets.any() or targets.all():
-        return None
-    return equal_error_threshold(np.array([float(item["score"]) for item in trials]), targets)
-
-
-def equal_error_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Return the score at which the rates of misses and false alarms are nearest to one another.
-
-    Args:
-        scores: (trials,), higher for the same speaker.
-        targets: (trials,) bool.
-
-    >>> equal_error_threshold(np.array([0.9, 0.7, 0.3, 0.1]), np.array([True, True, False, False]))
-    0.5
-    """
-    curve = DetectionCurve.of(scores, targets)
-    balance = np.abs(curve.misses / curve.targets - curve.false_alarms / curve.nontargets)
-    place = int(balance.argmin())
-    below = curve.thresholds[place - 1] if place else curve.thresholds[place]
-    above = curve.thresholds[place] if np.isfinite(curve.thresholds[place]) else below
-    return float((below + above) / 2)  # between two scores: a trial at the threshold itself is accepted
+    scores, targets = np.array([float(item["score"]) for item in trials]), np.array([bool(item["target"]) for item in trials])
+    return float((scores[targets].mean() + scores[~targets].mean()) / 2) if targets.any() and not targets.all() else None
 
 
 def _open(run: Path, checkpoint: str, task: str) -> tuple[RunDirectory, Recipe, dict[str, Any], Specification]:

@@ -55,7 +55,7 @@ class DiarizerStream:
             )
         rules = rules if rules is not None else OnlineRules()
         settings = diarizer.settings
-        self._speakers = OnlineSpeakers(rules, rules.delta if rules.delta is not None else 1.0 - settings.threshold)
+        self._speakers = OnlineSpeakers(rules, rules.delta if rules.delta is not None else 1.0 - settings.threshold / 2)
         self._turns = StreamTurns(self.grid, rules.most, settings.shortest_pause, settings.shortest_turn)
         self._buffer = np.zeros(0, dtype=np.float32)  # the last window of samples at most, and less than a step of new ones
         self._first = 0  # frame of the stream at which the buffer begins

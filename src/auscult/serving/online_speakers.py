@@ -31,7 +31,8 @@ class OnlineRules:
     Attributes:
         tau: largest activation from which on a local speaker counts.
         rho: mean activation over a full window from which on a speaker may open or move a centroid.
-        delta: cosine distance above which a voice is a new one; None takes the diarizer's threshold.
+        delta: cosine distance above which a voice is a new one; None takes that of half the diarizer's threshold, because one embedding
+            is noisier than the mean of a cluster, and a name that was opened stays.
         most: speakers a stream can have.
     """
 

@@ -2,10 +2,10 @@
 
 Problem: a segmentation model numbers the speakers of every window anew, and embeddings of short or overlapped speech are poor: taken one
 by one, both speakers of a window fall into the cluster of the louder one, and the other vanishes. Choice: the assignment of a whole
-window is one decision (Hungarian on cosine distances), so its local speakers get different clusters as long as there are enough;
-those who are left over join the nearest cluster, because a window in which more voices are heard than the recording has speakers has
-split one of them. Rejected: dropping the left-over ones, which turns speech that was found into missed speech.
-Source: the constrained clustering of pyannote.audio (Bredin 2023).
+window is one decision (Hungarian on cosine distances), so its local speakers get different clusters as long as there are enough. Who is
+left over and speaks together with the others is somebody else, whom no clustering has found for want of clean speech; who is left over
+and never does so is one of them, split in two by the segmentation, and joins the nearest. Rejected: dropping the left-over ones, which
+turns speech that was found into missed speech. Source: the constrained clustering of pyannote.audio (Bredin 2023).
 """
 
 from __future__ import annotations
@@ -48,16 +48,23 @@ def centroids_of(embeddings: NDArray[np.floating], labels: NDArray[np.int64], we
     return unit_vectors(np.stack([weights[labels == k] @ directions[labels == k] for k in range(int(labels.max()) + 1)]))
 
 
-def assign_speakers(embeddings: NDArray[np.floating], active: NDArray[np.bool_], centroids: NDArray[np.floating]) -> NDArray[np.int64]:
+def assign_speakers(
+    embeddings: NDArray[np.floating],
+    active: NDArray[np.bool_],
+    centroids: NDArray[np.floating],
+    others: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
     """Give every active local speaker of every window a cluster.
 
     Args:
         embeddings: (windows, speakers, dimensions); rows that are not finite say that a voice could not be told.
         active: (windows, speakers).
         centroids: (clusters, dimensions).
+        others: (windows, speakers) who is somebody else if no cluster is left; None for nobody.
 
     Returns:
-        (windows, speakers) int64, `UNASSIGNED` for who is not active, and for who has no embedding and found all clusters taken.
+        (windows, speakers) int64, the number of clusters for somebody else (at most one in a window), `UNASSIGNED` for who is not
+        active, and for who has no embedding and found all clusters taken.
 
     >>> voices = np.array([[[1.0, 0.1], [1.0, 0.2]]])
     >>> assign_speakers(voices, np.ones((1, 2), dtype=bool), np.eye(2)).tolist()
@@ -70,7 +77,12 @@ def assign_speakers(embeddings: NDArray[np.floating], active: NDArray[np.bool_],
         present = np.flatnonzero(active[window])
         rows, columns = linear_sum_assignment(distances[window, present])
         labels[window, present[rows]] = columns
-        left = [one for one in np.setdiff1d(present, present[rows]) if known[window, one]]
+        left = np.setdiff1d(present, present[rows])
+        if others is not None and others[window, left].any():
+            farthest = left[np.where(others[window, left], distances[window, left].min(axis=1), -1.0).argmax()]
+            labels[window, farthest] = len(centroids)
+            left = left[left != farthest]
+        left = left[known[window, left]]
         labels[window, left] = distances[window, left].argmin(axis=1)
     return labels
 

@@ -3,8 +3,9 @@
 Problem: embeddings of a few frames are mostly noise; put into a clustering they make people up, and left out they leave speech
 without a speaker. Choice: two steps with different data. Only embeddings with enough clean speech decide how many clusters there
 are and where they lie; afterwards every active local speaker is given to one of them (`speaker_assignment`). Where nobody has
-enough clean speech, all embeddings decide. Rejected: one clustering of everything with a second pass that removes small clusters,
-which also removes people who say little.
+enough clean speech, all embeddings decide. Somebody who never speaks alone for long is in no cluster, yet is heard together with those
+who are: such a person is added, once, where that is heard for long enough. Rejected: one clustering of everything with a second pass
+that removes small clusters, which also removes people who say little.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ from auscult.serving.diarizer_settings import DiarizerSettings, Speakers
 from auscult.serving.speaker_assignment import UNASSIGNED, assign_speakers, centroids_of
 
 _FEWEST_FOR_SPECTRAL = 40
+_TOGETHER = 0.2
+"""Seconds in a window that somebody must speak together with the others to be somebody else."""
+_TOGETHER_IN_ALL = 0.5
+"""Seconds of the recording for which such a person must be heard to be added."""
+_NEIGHBOURS_OF_WINDOWS = 2.0
+"""Neighbours kept in the graph, in windows without overlap: with fewer, every stretch is near to nothing but its own copies."""
 _MOST_SPEAKERS = 10
 """Most speakers the eigengap looks for where no limit is given."""
 
@@ -40,6 +47,7 @@ def cluster_speakers(
     embeddings: NDArray[np.floating],
     active: NDArray[np.bool_],
     clean: NDArray[np.floating],
+    together: NDArray[np.floating],
     enough: float,
     wanted: Speakers,
     settings: DiarizerSettings,
@@ -50,6 +58,7 @@ def cluster_speakers(
         embeddings: (windows, speakers, dimensions), not finite where there is none.
         active: (windows, speakers) who speaks in which window.
         clean: (windows, speakers) seconds in which each speaks alone.
+        together: (windows, speakers) seconds in which each speaks together with others.
         enough: seconds alone above which an embedding helps to find the clusters.
         wanted: how many people there may be.
         settings: method and threshold.
@@ -65,6 +74,11 @@ def cluster_speakers(
     chosen = embeddings[usable]
     labels = _cluster(np.asarray(chosen, dtype=np.float64), wanted, settings)
     centroids = centroids_of(chosen, labels, np.maximum(clean[usable], 1e-3))
+    if wanted.allow(len(centroids) + 1):
+        labels = assign_speakers(embeddings, active, centroids, together >= _TOGETHER)
+        added = together[labels == len(centroids)].sum() * settings.hop  # a moment is seen by 1 / hop windows
+        if added >= _TOGETHER_IN_ALL:
+            return Clustered(labels, len(centroids) + 1)
     return Clustered(assign_speakers(embeddings, active, centroids), len(centroids))
 
 
@@ -72,5 +86,7 @@ def _cluster(embeddings: NDArray[np.float64], wanted: Speakers, settings: Diariz
     """Return labels (items,); the eigengap needs about 40 embeddings, fewer are merged by threshold whatever the method."""
     if settings.clustering == "spectral" and len(embeddings) >= _FEWEST_FOR_SPECTRAL:
         largest = _MOST_SPEAKERS if wanted.maximum is None else wanted.maximum
-        return spectral(embeddings, minimum=wanted.minimum, maximum=max(largest, wanted.minimum), random=np.random.default_rng(0))
+        neighbours = max(6, round(_NEIGHBOURS_OF_WINDOWS / settings.hop))
+        bounds = {"minimum": wanted.minimum, "maximum": max(largest, wanted.minimum)}
+        return spectral(embeddings, **bounds, random=np.random.default_rng(0), neighbours=neighbours)
     return agglomerative(embeddings, 1.0 - settings.threshold, minimum=wanted.minimum, maximum=wanted.maximum)
