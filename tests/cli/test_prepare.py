@@ -81,6 +81,20 @@ def test_rttm_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert files(tmp_path) == ["corpus.json", "dev.jsonl.gz", "dev.rttm", "dev.uem"]
 
 
+def test_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    audio(tmp_path / "talks" / "ann" / "a.wav")
+    words = ("folder", str(tmp_path / "talks"), "speakers_from=folder")
+    value = prepared(capsys, tmp_path, *words, "--pack")
+    assert files(tmp_path) == ["all.jsonl.gz", "audio.index", "audio.int16", "corpus.json"]
+    assert (value["pack"]["samples"], value["pack"]["recordings"]) == (16000, 1)
+    assert main(["prepare", *words, "-o", str(tmp_path / "out"), "--pack-rate", "8000"]) == 0
+    shown = capsys.readouterr()
+    assert "recordings packed into audio.float32 at 8000 Hz: 1; 32 bits because" in shown.out
+    assert "folder 1/1" in shown.err
+    assert (tmp_path / "out" / "audio.float32").stat().st_size == 4 * 8000
+    assert main(["prepare", *words, "-o", str(tmp_path / "out"), "--pack-rate", "0"]) != 0
+
+
 def test_a_wrong_reference_ends_with_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     audio(tmp_path / "talks" / "a.wav")
     text(tmp_path / "talks" / "a.rttm", "SPEAKER a 1 0.1 zero <NA> <NA> ann <NA> <NA>\n")

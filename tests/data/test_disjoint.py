@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from lhotse import CutSet, MonoCut
 
 from auscult.corpora.folder import Folder
+from auscult.corpora.manifests import Manifests
+from auscult.corpora.prepare import prepare
 from auscult.data import disjoint
 from auscult.data.disjoint import check_disjoint, check_trial_speakers, shared_with_train
 from auscult.data.selection import select
@@ -116,9 +120,23 @@ def test_files_that_only_begin_alike_are_no_copies(record: Record) -> None:
     )
 
 
+@pytest.mark.parametrize("gone", [False, True])
+def test_copies_in_a_pack_are_found_without_its_files(tmp_path: Path, gone: bool) -> None:
+    rows = []
+    for name, seed, speaker in (("a", 0, "ann"), ("b", 1, "bob"), ("c", 1, "cid"), ("d", 2, "dan")):
+        soundfile.write(tmp_path / f"{name}.wav", np.random.default_rng(seed).uniform(-0.5, 0.5, 40_000), 8000)
+        rows.append(json.dumps({"audio": f"{name}.wav", "speaker": speaker, "split": "train" if name < "c" else "test"}) + "\n")
+    (tmp_path / "manifest.jsonl").write_text("".join(rows))
+    folder = prepare(Folder(str(tmp_path)), tmp_path / "packed", pack=True).folder
+    for path in tmp_path.glob("*.wav") if gone else ():
+        path.unlink()
+    (reason,) = shared_with_train(Manifests(str(folder)).splits())
+    assert reason.startswith("train and test hold 1 recording (c = b) in common")
+
+
 def test_files_of_other_sizes_are_never_opened(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(disjoint, "_digest", lambda path, size=-1: opened.append(path) or b"")
+    monkeypatch.setattr(disjoint._Content, "digest", lambda _, path, size=-1: opened.append(path) or b"")
     check_disjoint(
         {"train": CutSet.from_cuts([record("a", 4000, speaker="a")]), "test": CutSet.from_cuts([record("b", 4001, speaker="b")])}
     )

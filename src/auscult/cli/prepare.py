@@ -61,8 +61,8 @@ def prepare(
 
 
 def _about(pack: dict[str, Any]) -> str:
-    size = f"{pack['recordings']} recordings of {pack['sample_rate']} Hz in {pack['file']}"
-    return f"{size}; in float32 because {pack['float32_because']}" if "float32_because" in pack else size
+    size = f"recordings packed into {pack['file']} at {pack['sample_rate']} Hz: {pack['recordings']}"
+    return f"{size}; 32 bits because {pack['float32_because']}" if "float32_because" in pack else size
 
 
 @contextmanager

@@ -7,6 +7,7 @@ recipe keys that separate them. The audit's milder finding stays for recognition
 
 Copies under another name are found by their bytes. Only files of equal size are opened, and of those a second time only files that
 begin alike, so that 1.1 million training files cost their `stat`; copies in another container are found by `auscult audit`, which decodes.
+Of files that were packed and are gone, the samples are compared.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+from lhotse import AudioSource
 from lhotse.cut import Cut
 
+from auscult.corpora.packs.source import PackedSource
 from auscult.data.audit_rows import parts_of
 from auscult.data.strings import speakers_of
 from auscult.errors import UserError
@@ -99,13 +102,16 @@ def _shared_sessions(train: Iterable[Cut], judged: Mapping[str, Iterable[Cut]]) 
 
 
 def _shared_audio(train: Iterable[Cut], judged: Mapping[str, Iterable[Cut]], copies: bool) -> Iterator[str]:
-    known = _first(train, _files_of)
+    known, content = _first(train, _files_of), _Content()
     for name, cuts in judged.items():
         files = _first(cuts, _files_of)
         same = [f"{identity} = {known[path]}" for path, identity in files.items() if path in known]
         if copies:
+            content.packed |= {
+                source.source: source for cut in (*cuts, *train) for source in _sources_of(cut) if isinstance(source, PackedSource)
+            }
             others = {path: identity for path, identity in files.items() if path not in known}
-            same += [f"{others[path]} = {known[copy]}" for path, copy in _copies(list(others), list(known))]
+            same += [f"{others[path]} = {known[copy]}" for path, copy in _copies(list(others), list(known), content)]
         if same:
             yield (
                 f"train and {name} hold {_counted(same, 'recording')} in common: scores would be on audio that was trained on; "
@@ -128,7 +134,11 @@ def _sessions_of(cut: Cut) -> list[str]:
 
 
 def _files_of(cut: Cut) -> list[str]:
-    return [str(source.source) for part in parts_of(cut) for source in part.recording.sources if source.type == "file"]
+    return [str(source.source) for source in _sources_of(cut)]
+
+
+def _sources_of(cut: Cut) -> list[AudioSource]:
+    return [source for part in parts_of(cut) for source in part.recording.sources if source.type == "file"]
 
 
 def _counted(names: list[str], what: str) -> str:
@@ -137,16 +147,16 @@ def _counted(names: list[str], what: str) -> str:
     return f"{len(names)} {what}{'s' if len(names) > 1 else ''} ({', '.join(names[:NAMED])}{more})"
 
 
-def _copies(judged: list[str], train: list[str]) -> list[tuple[str, str]]:
+def _copies(judged: list[str], train: list[str], content: _Content) -> list[tuple[str, str]]:
     """Return pairs of a judged and a training file of equal bytes."""
     pairs: list[tuple[str, str]] = []
-    sizes = _by(judged, _size)
-    alike = _by([path for path in train if _size(path) in sizes], _size)
+    sizes = _by(judged, content.size)
+    alike = _by([path for path in train if content.size(path) in sizes], content.size)
     for size, candidates in sorted(alike.items()):
-        heads = _by(candidates, lambda path: _digest(path, HEAD))
+        heads = _by(candidates, lambda path: content.digest(path, HEAD))
         for path in sizes[size]:
-            same_start = heads.get(_digest(path, HEAD), [])
-            pairs += [(path, other) for other in same_start if size <= HEAD or _digest(path) == _digest(other)][:1]
+            same_start = heads.get(content.digest(path, HEAD), [])
+            pairs += [(path, other) for other in same_start if size <= HEAD or content.digest(path) == content.digest(other)][:1]
     return pairs
 
 
@@ -157,17 +167,33 @@ def _by(paths: Iterable[str], key: Callable[[str], _Key]) -> dict[_Key, list[str
     return groups
 
 
-def _size(path: str) -> int:
-    try:
-        return Path(path).stat().st_size
-    except OSError as error:
-        raise UserError(f"{path} cannot be found ({error.strerror}); repair it or prepare the corpus again") from error
+class _Content:
+    """What is in a file, or was when it was packed.
 
+    Attributes:
+        packed: sources by the path of their file.
+    """
 
-def _digest(path: str, size: int = -1) -> bytes:
-    """Return a hash of the first bytes of a file, or of all."""
-    try:
-        with Path(path).open("rb") as file:
-            return hashlib.blake2b(file.read(size), digest_size=16).digest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); repair it or prepare the corpus again") from error
+    def __init__(self) -> None:
+        self.packed: dict[str, PackedSource] = {}
+
+    def size(self, path: str) -> int:
+        """Return the bytes of the file."""
+        if path in self.packed:
+            return self.packed[path].place.bytes
+        try:
+            return Path(path).stat().st_size
+        except OSError as error:
+            raise UserError(f"{path} cannot be found ({error.strerror}); repair it or prepare the corpus again") from error
+
+    def digest(self, path: str, size: int = -1) -> bytes:
+        """Return a hash of the first bytes of the file, or of all."""
+        try:
+            with Path(path).open("rb") as file:
+                return hashlib.blake2b(file.read(size), digest_size=16).digest()
+        except OSError as error:
+            if path in self.packed:
+                source = self.packed[path]
+                samples = source.read(0, source.place.samples)
+                return hashlib.blake2b(samples.tobytes()[: None if size < 0 else size], digest_size=16).digest()
+            raise UserError(f"{path} cannot be read ({error.strerror}); repair it or prepare the corpus again") from error
