@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor
 
 from auscult.errors import UserError
-from auscult.losses.class_cosines import at_labels, class_weights, classified, cosines, random_direction_loss, target_entries
+from auscult.losses.class_cosines import at_labels, class_weights, classified, cosines, target_entries
 from auscult.losses.speaker_loss import LARGEST_COSINE, InitialLoss, SpeakerLoss, SpeakerLossOutput, flatten
 from auscult.registry import INJECTED, register
 
@@ -95,8 +95,11 @@ class AdditiveAngularMargin(SpeakerLoss):
         return free.scatter(1, nearest, add_angle(free.gather(1, nearest), -self.top_k_margin_in_effect))
 
     def initial(self, speakers: int, utterances: int) -> InitialLoss | None:
-        """Return ln C + s sin m + s^2 / (2 D); None with sub-centres or inter-top-k, for which there is no closed form."""
-        if self.sub_centres > 1 or self.inter_top_k:
+        """Return the loss of random directions, about ln C + s sin m + s^2 / (2 D); None with inter-top-k, which depends on ranks."""
+        if self.inter_top_k:
             return None
-        taken = self.scale * math.sin(self.margin_in_effect)
-        return random_direction_loss(self.classes, self.dimensions, self.scale, taken, f"s sin {self.margin_in_effect:g} + ")
+        margin, several = self.margin_in_effect, self.sub_centres
+        what = f", angular margin {margin:g}" + (f", {several} sub-centres" if several > 1 else "")
+        return InitialLoss.of_softmax(
+            self.classes, self.dimensions, self.scale, what, lambda cosine: add_angle(torch.from_numpy(cosine), margin).numpy(), several
+        )

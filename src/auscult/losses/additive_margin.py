@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import Field
 from torch import Tensor
 
-from auscult.losses.class_cosines import at_labels, class_weights, classified, cosines, random_direction_loss, target_entries
+from auscult.losses.class_cosines import at_labels, class_weights, classified, cosines, target_entries
 from auscult.losses.speaker_loss import InitialLoss, SpeakerLoss, SpeakerLossOutput, flatten
 from auscult.registry import INJECTED, register
 
@@ -50,5 +50,8 @@ class AdditiveMargin(SpeakerLoss):
         return classified(logits, free, targets)
 
     def initial(self, speakers: int, utterances: int) -> InitialLoss:
-        """Return ln C + s m + s^2 / (2 D)."""
-        return random_direction_loss(self.classes, self.dimensions, self.scale, self.scale * self.margin_in_effect, "s m + ")
+        """Return the loss of random directions, about ln C + s m + s^2 / (2 D)."""
+        margin = self.margin_in_effect
+        return InitialLoss.of_softmax(
+            self.classes, self.dimensions, self.scale, f", additive margin {margin:g}", lambda cosine: cosine - margin
+        )

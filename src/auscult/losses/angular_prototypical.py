@@ -6,7 +6,6 @@ of the others, logits w cos + b. The centroid is the mean of the embeddings as t
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import torch
@@ -47,7 +46,5 @@ class AngularPrototypical(SpeakerLoss):
         return matched(self.affine(cosine), cosine, torch.arange(len(cosine), device=cosine.device))
 
     def initial(self, speakers: int, utterances: int) -> InitialLoss:
-        """Return ln S + w^2 / (2 D), for a query and centroids of random direction."""
-        scale = float(self.affine.scale.detach())
-        value = math.log(speakers) + scale**2 / (2 * self.dimensions)
-        return InitialLoss(value, f"ln S + w^2/2D for S={speakers}, w={scale:g}, D={self.dimensions} is {value:.2f}")
+        """Return the loss of a query and centroids of random direction, about ln S + w^2 / (2 D)."""
+        return InitialLoss.of_softmax(speakers, self.dimensions, float(self.affine.scale.detach()), ", learned")

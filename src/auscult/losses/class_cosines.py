@@ -1,8 +1,7 @@
 """What the margin losses share: class weights, cosines, and the loss that embeddings of random direction give.
 
 Cosines are computed in float32 from normalised vectors with a floor under their lengths, so that a zero embedding has cosine zero and a
-finite gradient. Random directions in D dimensions have cosines of variance 1/D, so the expected cross-entropy over C classes at
-scale s is ln C + s^2 / (2 D), plus what the margin takes from the target's logit (a cumulant expansion; good to 2 % from C = 100 on).
+finite gradient.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from auscult.losses.speaker_loss import InitialLoss, SpeakerLossOutput
+from auscult.losses.speaker_loss import SpeakerLossOutput
 
 SHORTEST = 1e-6
 """Floor under the length of a vector that is normalised."""
@@ -52,18 +51,3 @@ def classified(logits: Tensor, margin_free: Tensor, labels: Tensor, terms: dict[
     return SpeakerLossOutput(
         F.cross_entropy(logits, labels), free, free.argmax(1) == labels, len(labels), "accuracy", terms if terms is not None else {}
     )
-
-
-def random_direction_loss(classes: int, dimensions: int, scale: float, taken: float, what: str) -> InitialLoss:
-    """Return ln C + taken + s^2 / (2 D).
-
-    Args:
-        classes: C.
-        dimensions: D.
-        scale: s.
-        taken: what the margin takes from the target's logit.
-        what: name of that term, for the text.
-    """
-    value = math.log(classes) + taken + scale**2 / (2 * dimensions)
-    formula = f"ln C + {what}s^2/2D for C={classes}, s={scale:g}, D={dimensions} is {value:.2f}"
-    return InitialLoss(value, formula)

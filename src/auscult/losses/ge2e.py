@@ -7,7 +7,6 @@ cosines (voxceleb_trainer), below which wrong speakers are all equally far and r
 
 from __future__ import annotations
 
-import math
 from typing import Annotated
 
 import torch
@@ -55,7 +54,5 @@ class GeneralisedEndToEnd(SpeakerLoss):
         return matched(self.affine(cosine), cosine, truth)
 
     def initial(self, speakers: int, utterances: int) -> InitialLoss:
-        """Return ln S + w^2 / (2 D), for embeddings of random direction."""
-        scale = float(self.affine.scale.detach())
-        value = math.log(speakers) + scale**2 / (2 * self.dimensions)
-        return InitialLoss(value, f"ln S + w^2/2D for S={speakers}, w={scale:g}, D={self.dimensions} is {value:.2f}")
+        """Return the loss of embeddings of random direction, about ln S + w^2 / (2 D)."""
+        return InitialLoss.of_softmax(speakers, self.dimensions, float(self.affine.scale.detach()), ", learned")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from auscult.errors import UserError
+from auscult.losses.random_directions import Logits, expected_cross_entropy
 
 LARGEST_COSINE = 1.0 - 1e-7
 """Cosines are kept inside this, because the arc cosine and sqrt(1 - c^2) have no finite gradient at 1."""
@@ -52,11 +53,20 @@ class InitialLoss:
 
     Attributes:
         value: in nats.
-        formula: where it comes from, with the numbers put in.
+        formula: what it was computed for, in words and numbers.
     """
 
     value: float
     formula: str
+
+    @classmethod
+    def of_softmax(
+        cls, classes: int, dimensions: int, scale: float, what: str = "", margin: Logits | None = None, sub_centres: int = 1
+    ) -> InitialLoss:
+        """Return that of a softmax over scaled cosines; `what` says the margin, the rest is `expected_cross_entropy`'s."""
+        value = expected_cross_entropy(classes, dimensions, scale, margin, sub_centres)
+        numbers = f"{classes} classes, {dimensions} dimensions, scale {scale:g}{what}"
+        return cls(value, f"softmax over cosines of random directions: {numbers} give {value:.2f}")
 
 
 class SpeakerLoss(nn.Module, ABC):
