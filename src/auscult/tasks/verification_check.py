@@ -1,25 +1,46 @@
 """What a speaker network makes of one utterance: is the right speaker nearest, how near, and does anything else in the batch matter?
 
-Kept apart from the task, which only says which of these exist. A check learns an utterance as two crops that overlap, the first and the
-last three quarters of it: some encoders normalise over the embeddings of a batch, which has no meaning for one of them, and
-training shows crops, too. "Right" is free of the margin: each crop's nearest class is its speaker. Rejected: judging by a trial, for which
-one utterance has no partner.
+Kept apart from the task, which only says which of these exist. A check learns an utterance beside one of another speaker, each as two
+crops that overlap (its first and its last three quarters): losses that compare within a batch have nothing to learn from one
+speaker, and encoders that normalise over the embeddings of a batch turn two crops alone into opposites, whatever is said in them. "Right"
+is free of the margin: every crop's nearest class is its speaker. Rejected: judging by a trial, for which one utterance has no partner.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from lhotse.cut import Cut
+from torch import nn
 
 from auscult.audio.front_ends.log_mel import log_mel
+from auscult.data.strings import speaker_of
 from auscult.data.verification_batch import VerificationBatch
+from auscult.errors import UserError
+from auscult.losses.speaker_loss import SpeakerLossOutput
 from auscult.tasks.base import Independence, Learned
 
 SHARE = 0.75
 """Of an utterance in each of the two crops."""
+
+
+def partner(cut: Cut, cuts: Sequence[Cut]) -> Cut:
+    """Return the cut that an utterance is learned beside: the first of the speaker who comes next by name.
+
+    Raises:
+        UserError: the cuts are all of one speaker.
+    """
+    own = speaker_of(cut)
+    firsts: dict[str, Cut] = {}
+    for one in sorted(cuts, key=lambda one: str(one.id)):
+        firsts.setdefault(speaker_of(one), one)
+    others = sorted(name for name in firsts if name != own)
+    if not others:
+        raise UserError(f"data.train: all utterances are of {own}; telling speakers apart needs two")
+    return firsts[next((name for name in others if name > own), others[0])]
 
 
 def two_crops(samples: np.ndarray) -> list[np.ndarray]:
@@ -33,45 +54,52 @@ def two_crops(samples: np.ndarray) -> list[np.ndarray]:
 
 
 def learned(model: Any, batch: VerificationBatch, labels: tuple[str, ...], sample_rate: int) -> Learned:
-    """Return who the utterance of a batch was taken for, and the cosines to the right and to the nearest wrong speaker.
+    """Return who the first utterance of a batch was taken for, and the cosines to the right and to the nearest wrong speaker.
 
     Args:
         model: a `SpeakerNetwork`, in evaluation mode.
-        batch: crops of one utterance of a training speaker.
+        batch: crops of an utterance, and of one of another speaker.
         labels: training speakers, in class order.
         sample_rate: in hertz.
     """
-    output = _output(model, batch)
+    output, own = _output(model, batch), batch.utterances
     true = int(batch.speakers[0])
-    measures = _measures(output.correct, output.cosines, true)
-    chosen = int(output.cosines.mean(0).argmax())
+    classes = [labels[int(one)] for one in batch.speakers] if output.cosines.shape[1] == len(batch.speakers) else list(labels)
+    measures = _measures(output, batch)
     item = {
         "id": batch.ids[0],
-        "seconds": int(batch.sample_lengths.max()) / sample_rate,
+        "beside": batch.ids[own],
+        "seconds": int(batch.sample_lengths[0].max()) / sample_rate,
         "speaker": labels[true],
-        "chosen": labels[chosen] if output.cosines.shape[1] == len(labels) else None,
+        "chosen": classes[int(output.cosines[:own].mean(0).argmax())],
         **measures,
     }
     return Learned(item, measures, bool(output.correct.all()))
 
 
 def diagnose(model: Any, batch: VerificationBatch) -> dict[str, float]:
-    """Return margin-free accuracy over the crops, and the cosines to the right and to the nearest wrong speaker."""
-    output = _output(model, batch)
-    return _measures(output.correct, output.cosines, int(batch.speakers[0]))
+    """Return margin-free accuracy over the crops of both, and cosines to the right and to the nearest wrong speaker."""
+    return _measures(_output(model, batch), batch)
 
 
-def _output(model: Any, batch: VerificationBatch) -> Any:
+def _output(model: Any, batch: VerificationBatch) -> SpeakerLossOutput:
     embeddings = model(batch.samples.flatten(0, 1), batch.sample_lengths.flatten()).unflatten(0, batch.sample_lengths.shape)
-    return model.criterion(embeddings, batch.speakers)
+    output: SpeakerLossOutput = model.criterion(embeddings, batch.speakers)
+    return output
 
 
-def _measures(correct: Tensor, cosines: Tensor, true: int) -> dict[str, float]:
-    measures = {"accuracy": float(correct.float().mean())}
-    if cosines.shape[1] > true and cosines.shape[1] > 1:  # a loss that compares within the batch has no classes
-        wrong = torch.cat([cosines[:, :true], cosines[:, true + 1 :]], dim=1)
-        measures |= {"target_cosine": float(cosines[:, true].mean()), "other_cosine": float(wrong.amax(1).mean())}
-    return measures
+def _measures(output: SpeakerLossOutput, batch: VerificationBatch) -> dict[str, float]:
+    """Name the accuracy as the loss does; a loss that compares within the batch has one class per speaker of it."""
+    rows = torch.arange(len(batch.speakers), device=batch.speakers.device)
+    within = output.accuracy_name == "batch_accuracy"
+    true = (rows if within else batch.speakers).repeat_interleave(len(output.cosines) // len(rows))[:, None]  # (items, 1)
+    right = output.cosines.gather(1, true)
+    wrong = output.cosines.scatter(1, true, -torch.inf).amax(1)
+    return {
+        output.accuracy_name: float(output.correct.float().mean()),
+        "target_similarity": float(right.mean()),
+        "other_similarity": float(wrong.mean()),
+    }
 
 
 def describe(model: Any, batch: VerificationBatch, labels: tuple[str, ...], sample_rate: int) -> dict[str, Any]:
@@ -100,8 +128,9 @@ def arrays(model: Any, batch: VerificationBatch, labels: tuple[str, ...], sample
         "waveform_log_mel": log_mel(waveform, sample_rate),
         "features": features.values[0, : int(features.lengths[0])].cpu().numpy(),
     }
-    cosines = _output(model, batch).cosines[0].cpu().numpy()
-    if len(cosines) == len(labels):
+    output = _output(model, batch)
+    if output.accuracy_name == "accuracy":
+        cosines = output.cosines[0].cpu().numpy()
         found |= {"cosines": cosines, "labels": np.array(labels), "target": np.array(int(batch.speakers[0]))}
     return found
 

@@ -200,13 +200,26 @@ class _Check:
         """Return the loss of the present weights: statistics of this batch, nothing random, buffers left as they were."""
         buffers = PersistentBuffers(model)
         copies = buffers.copies()
-        model.eval()
-        for module in model.modules():
-            module.train(getattr(module, "running_mean", None) is not None)
-        with torch.no_grad(), self.arithmetic.autocast():
-            value = float(self.task.loss(model, batch).value)
+        value = self._loss_of_batch(model, batch)
         buffers.restore(copies)
         return value
+
+    def _loss_of_batch(self, model: nn.Module, batch: Batch) -> float:
+        model.eval()
+        for module in _normalising(model):
+            module.train()
+        with torch.no_grad(), self.arithmetic.autocast():
+            return float(self.task.loss(model, batch).value)
+
+    def _settle(self, model: nn.Module, batch: Batch) -> None:
+        """Make the running statistics those of the present weights; they lag behind a model that has learned in a few updates."""
+        modules = [module for module in _normalising(model) if getattr(module, "momentum", None) is not None]
+        before = [module.momentum for module in modules]
+        for module in modules:
+            module.momentum = 1.0
+        self._loss_of_batch(model, batch)
+        for module, momentum in zip(modules, before, strict=True):
+            module.momentum = momentum
 
     def _diagnose(self, model: nn.Module, batch: Batch) -> dict[str, float]:
         model.eval()
@@ -214,6 +227,7 @@ class _Check:
             return self.task.diagnose(model, batch)
 
     def _conclude(self, index: int, cut: Any, model: nn.Module, batch: Batch, update: int, reason: str, seconds: float) -> Item:
+        self._settle(model, batch)
         model.eval()
         with torch.no_grad():
             learned = self.task.learned(model, batch)
@@ -256,3 +270,8 @@ class _Check:
                 "batch independence: the output of one utterance depends on the others in its batch "
                 f"(largest gradient {found.gradient:.2g}, largest difference alone and padded {found.padding:.2g})"
             )
+
+
+def _normalising(model: nn.Module) -> list[Any]:
+    """Return the modules that keep running statistics."""
+    return [module for module in model.modules() if getattr(module, "running_mean", None) is not None]
