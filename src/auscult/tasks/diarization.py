@@ -34,8 +34,9 @@ from auscult.metrics.frame_errors import local_errors, one_speaker_errors
 from auscult.recipe import Recipe
 from auscult.registry import INJECTED, register
 from auscult.specification import Specification
+from auscult.tasks import diarization_check as checking
 from auscult.tasks import diarization_labels as labels
-from auscult.tasks.base import Expectation, Independence, Item, Loss, Task
+from auscult.tasks.base import Expectation, Independence, Item, Learned, Loss, Task
 from auscult.tasks.recognition_diagnostics import independence
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Diarization(Task):
                     "id": identity,
                     "recording": identity.rsplit("@", 1)[0],
                     "frames": frames,
+                    "speakers": int(active.any(axis=0).sum()),
                     **labels.class_errors(target[row, :frames], found[row, :frames], self.powerset),
                     **errors._asdict(),
                     "one_speaker_errors": one_speaker_errors(active),
@@ -214,30 +216,30 @@ class Diarization(Task):
         """Return the loss of uniform outputs; the best assignment makes an untrained model's a little smaller."""
         return Expectation(log(self.powerset.classes), tolerance=0.1, formula="ln(classes), for uniform outputs")
 
+    def learned(self, model: nn.Module, batch: DiarizationBatch) -> Learned:
+        """Return the errors of a window; right where no frame has a wrong class."""
+        [item] = self.judge(model, batch)
+        return Learned(item, self._two_rates([item]), item["frame_errors"] == 0)
+
     def describe(self, model: nn.Module, batch: DiarizationBatch) -> dict[str, Any]:
         """Return the lengths of a batch of one, and the shares of its classes."""
-        frames = int(batch.frame_lengths[0])
-        classes = self.powerset.to_classes(self.powerset.most_active(batch.activity))[0, :frames]
-        counts = torch.bincount(classes.cpu(), minlength=self.powerset.classes).tolist()
-        shares = {label: count / frames for label, count in zip(self.powerset.labels, counts, strict=True)}
-        front_end: Any = model.front_end
-        return {
-            "samples": int(batch.sample_lengths[0]),
-            "sample_rate": self.specification.sample_rate,
-            "input_frames": int(front_end.frames(batch.sample_lengths)[0]),
-            "bins": int(front_end.bins),
-            "output_frames": frames,
-            "classes": shares,
-        }
+        return checking.describe(model, batch, self.powerset, self.specification.sample_rate)
 
     def diagnose(self, model: nn.Module, batch: DiarizationBatch) -> dict[str, float]:
         """Return frame error and local error rate."""
-        summary = self.summarise(self.judge(model, batch))
+        return self._two_rates(self.judge(model, batch))
+
+    def _two_rates(self, items: Sequence[Item]) -> dict[str, float]:
+        summary = self.summarise(items)
         return {key: summary[key] for key in ("frame_error", "local_der_full")}
+
+    def arrays(self, model: nn.Module, batch: DiarizationBatch) -> dict[str, np.ndarray]:
+        """Return input, features, probabilities and true classes of a window."""
+        return checking.arrays(model, batch, self.powerset, self.specification.sample_rate)
 
     def independence(self, model: nn.Module, batch: DiarizationBatch) -> Independence | None:
         """Return how far windows of a batch influence one another."""
         if len(batch.ids) < 2:
             return None
-        windows: Any = batch
-        return independence(model, windows)
+        several: Any = batch
+        return independence(model, several)

@@ -8,6 +8,7 @@ read, printed by the audit, and refused where no task is left.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -65,7 +66,7 @@ def check_prior(shares: dict[str, float], largest: float) -> None:
         )
 
 
-def class_errors(target: Tensor, found: Tensor, powerset: Powerset) -> dict[str, int]:
+def class_errors(target: Tensor, found: Tensor, powerset: Powerset) -> dict[str, Any]:
     """Return wrong frames of one window under the best order of speakers, and the frames that constant answers get right.
 
     Args:
@@ -74,12 +75,14 @@ def class_errors(target: Tensor, found: Tensor, powerset: Powerset) -> dict[str,
         powerset: the classes.
 
     Returns:
-        frame_errors, and silent_frames, single_frames and pair_frames: frames of the empty class, of the most frequent class of one
-        speaker and of the most frequent larger class.
+        frame_errors; silent_frames, single_frames and pair_frames: frames of the empty class, of the most frequent class of one
+        speaker and of the most frequent larger class; and classes: frames by true (rows) and found class (columns), found speakers named
+        as that order says.
     """
     classes = powerset.classes
     table = torch.bincount(target * classes + found, minlength=classes * classes).view(classes, classes)  # (true, found)
     right = table[torch.arange(classes), powerset.class_permutations].sum(dim=1)  # (orders,)
+    best = powerset.class_permutations[int(right.argmax())]  # (classes,): the found class that each true class should have become
     counts = torch.bincount(target, minlength=classes)
     singles, larger = counts[1 : powerset.speakers + 1], counts[powerset.speakers + 1 :]
     return {
@@ -87,6 +90,7 @@ def class_errors(target: Tensor, found: Tensor, powerset: Powerset) -> dict[str,
         "silent_frames": int(counts[0]),
         "single_frames": int(singles.max()),
         "pair_frames": int(larger.max()) if len(larger) else 0,
+        "classes": table[:, best].tolist(),
     }
 
 
