@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from auscult.errors import UserError
 from auscult.metrics.diarization import diarization_errors
 from auscult.metrics.segments import Turn
 from auscult.serving import diarizer as pipeline
+from auscult.serving import speaker_clustering as clustering
 from auscult.serving.diarizer import Diarization, Diarizer
 from auscult.serving.diarizer_settings import DiarizerSettings
 from auscult.testing.known_conversations import RATE, STEP, KnownSegmenter, KnownVoices, encode_turns, known_conversation
@@ -182,3 +184,23 @@ def test_people_who_all_speak_too_briefly_are_not_lost() -> None:
     turns = [Turn(0.01 + 2 * k, 0.41 + 2 * k, str(k % 2)) for k in range(10)]
     found = Diarizer(KnownSegmenter(), KnownVoices(), EXACT).diarize(encode_turns(turns, 20.0))
     assert errors(turns, found, 20.0) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_recording_of_an_hour_clusters_a_sample_of_its_windows() -> None:
+    turns = [turn for part in range(30) for turn in shifted(known_conversation(part, 119.0, 3), 120.0 * part)]
+    clustered: list[int] = []
+    cluster = clustering._cluster
+
+    def counting(embeddings: NDArray[np.float64], *arguments: Any) -> NDArray[np.int64]:
+        clustered.append(len(embeddings))
+        return cluster(embeddings, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clustering, "_cluster", counting)
+        found = Diarizer(KnownSegmenter(), KnownVoices(), EXACT).diarize(encode_turns(turns, 3600.0))
+    assert errors(turns, found, 3600.0) == pytest.approx(0.0, abs=1e-6)
+    assert 1000 < clustered[0] <= 2000
+
+
+def shifted(turns: list[Turn], seconds: float) -> list[Turn]:
+    return [Turn(turn.start + seconds, turn.end + seconds, turn.speaker) for turn in turns]

@@ -51,7 +51,6 @@ def test_windows_of_a_batch_are_those_alone_and_nothing_is_active_beyond_their_e
     step = segmenter.grid.step_samples
     starts = window_starts(len(samples), segmenter.window_samples, 10, step)
     windows, lengths = cut_windows(samples, starts, segmenter.window_samples, step)
-    assert len(windows) > 16  # several batches
     together = segmenter.segment(windows, lengths)
     for row in (0, 7, len(windows) - 1):
         alone = segmenter.segment(windows[row : row + 1], lengths[row : row + 1])

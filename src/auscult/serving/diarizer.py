@@ -23,13 +23,15 @@ from auscult.errors import UserError
 from auscult.metrics.segments import Turn
 from auscult.serving.diarizer_runs import find_embedding_run, load_encoder, load_segmenter, merge_threshold
 from auscult.serving.diarizer_settings import DiarizerSettings, Speakers
-from auscult.serving.segmenter import LocalActivity, Segmenter
+from auscult.serving.segmenter import LocalActivity, Segmenter, join_activity
 from auscult.serving.speaker_assignment import UNASSIGNED, cluster_values, keep_most_likely
 from auscult.serving.speaker_clustering import Clustered, cluster_speakers
 from auscult.serving.turns import smooth, turns_of_frames
 from auscult.serving.voices import EncoderVoices, Voices
 from auscult.serving.windows import FrameGrid, cut_windows, overlap_average, whole_frames, window_starts
 
+_WINDOWS = 16
+"""Windows segmented at a time: enough to keep matrix products busy, and a few megabytes of activations each."""
 _SHARE_OF_WINDOW = 0.2
 """Clean speech, as a share of a window, above which an embedding helps to find the clusters."""
 _ENOUGH_ALONE = 0.4
@@ -152,7 +154,7 @@ class Diarizer:
             )
         hop = whole_frames(self.settings.hop * segmenter.window_samples / grid.sample_rate, grid)
         starts = window_starts(len(samples), segmenter.window_samples, hop, grid.step_samples)
-        local = segmenter.segment(*cut_windows(samples, starts, segmenter.window_samples, grid.step_samples))
+        local = self._segment(samples, starts)
         alone = local.active & (local.active.sum(axis=2, keepdims=True) == 1)
         clean, together = alone.sum(axis=1) * grid.step, (local.active & ~alone).sum(axis=1) * grid.step
         embeddings = None if self.voices is None else self._embed(samples, local, alone, starts)
@@ -199,6 +201,12 @@ class Diarizer:
         samples, sample_rate = read_audio(source)
         note = upsampling_note(sample_rate, self.segmenter.grid.sample_rate)
         return resample(samples, sample_rate, self.segmenter.grid.sample_rate), str(source), [] if note is None else [f"{source}: {note}"]
+
+    def _segment(self, samples: NDArray[np.float32], starts: NDArray[np.int64]) -> LocalActivity:
+        """Segment all windows, a few at a time: together they are many times the recording."""
+        size, step = self.segmenter.window_samples, self.segmenter.grid.step_samples
+        blocks = [starts[first : first + _WINDOWS] for first in range(0, len(starts), _WINDOWS)]
+        return join_activity([self.segmenter.segment(*cut_windows(samples, block, size, step)) for block in blocks])
 
     def _embed(
         self, samples: NDArray[np.float32], local: LocalActivity, alone: NDArray[np.bool_], starts: NDArray[np.int64]

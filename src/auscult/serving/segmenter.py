@@ -7,6 +7,7 @@ tensors. The most likely class of a frame decides (no threshold); the probabilit
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -17,9 +18,6 @@ from torch import nn
 from auscult.errors import UserError
 from auscult.losses.powerset import Powerset
 from auscult.serving.windows import FrameGrid
-
-_BATCH = 16
-"""Windows at a time: enough to keep matrix products busy, and no more than a few megabytes of activations each."""
 
 
 class LocalActivity(NamedTuple):
@@ -36,6 +34,22 @@ class LocalActivity(NamedTuple):
     lengths: NDArray[np.int64]
 
 
+def join_activity(parts: Sequence[LocalActivity]) -> LocalActivity:
+    """Return the windows of several parts, in order, as one; shorter ones are filled up with silence.
+
+    >>> one, other = (LocalActivity(np.ones((1, n, 2), np.float32), np.ones((1, n, 2), bool), np.array([n])) for n in (2, 3))
+    >>> join_activity([one, other]).active[:, :, 0].astype(int).tolist()
+    [[1, 1, 0], [1, 1, 1]]
+    """
+    frames = max(part.active.shape[1] for part in parts)
+    padded = [[np.pad(field, ((0, 0), (0, frames - field.shape[1]), (0, 0))) for field in part[:2]] for part in parts]
+    return LocalActivity(
+        np.concatenate([part[0] for part in padded]),
+        np.concatenate([part[1] for part in padded]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
 class Segmenter(Protocol):
     """What the pipeline needs of a segmentation.
 
@@ -50,7 +64,7 @@ class Segmenter(Protocol):
     minimum_samples: int
 
     def segment(self, windows: NDArray[np.float32], lengths: NDArray[np.int64]) -> LocalActivity:
-        """Segment windows (windows, time) float32 of true lengths (windows,) int64 samples."""
+        """Segment a few windows (windows, time) float32 of true lengths (windows,) int64 samples."""
 
 
 class NetworkSegmenter:
@@ -78,17 +92,7 @@ class NetworkSegmenter:
         self.minimum_samples = int(network.minimum_samples)
 
     def segment(self, windows: NDArray[np.float32], lengths: NDArray[np.int64]) -> LocalActivity:
-        """Segment windows, a few at a time."""
-        parts = [self._batch(windows[first : first + _BATCH], lengths[first : first + _BATCH]) for first in range(0, len(windows), _BATCH)]
-        frames = max(part.probabilities.shape[1] for part in parts)
-        padded = [[np.pad(field, ((0, 0), (0, frames - field.shape[1]), (0, 0))) for field in part[:2]] for part in parts]
-        return LocalActivity(
-            np.concatenate([part[0] for part in padded]),
-            np.concatenate([part[1] for part in padded]),
-            np.concatenate([part.lengths for part in parts]),
-        )
-
-    def _batch(self, windows: NDArray[np.float32], lengths: NDArray[np.int64]) -> LocalActivity:
+        """Segment windows in one batch."""
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             samples = torch.from_numpy(np.ascontiguousarray(windows[:, : int(lengths.max())])).to(device)

@@ -20,6 +20,8 @@ from auscult.serving.diarizer_settings import DiarizerSettings, Speakers
 from auscult.serving.speaker_assignment import UNASSIGNED, assign_speakers, centroids_of
 
 _FEWEST_FOR_SPECTRAL = 40
+_MOST_CLUSTERED = 2000
+"""Embeddings that are clustered at most, evenly spaced: time and memory grow with their square, and neighbours share most of a window."""
 _TOGETHER = 0.2
 """Seconds in a window that somebody must speak together with the others to be somebody else."""
 _TOGETHER_IN_ALL = 0.5
@@ -71,9 +73,9 @@ def cluster_speakers(
         columns = np.arange(active.shape[1])
         kept = active if wanted.maximum is None else active & (columns < wanted.maximum)
         return Clustered(np.where(kept, columns, UNASSIGNED), active.shape[1])
-    chosen = embeddings[usable]
-    labels = _cluster(np.asarray(chosen, dtype=np.float64), wanted, settings)
-    centroids = centroids_of(chosen, labels, np.maximum(clean[usable], 1e-3))
+    every = slice(None, None, -(-int(usable.sum()) // _MOST_CLUSTERED))
+    chosen, weights = embeddings[usable][every], np.maximum(clean[usable][every], 1e-3)
+    centroids = centroids_of(chosen, _cluster(np.asarray(chosen, dtype=np.float64), wanted, settings), weights)
     if wanted.allow(len(centroids) + 1):
         labels = assign_speakers(embeddings, active, centroids, together >= _TOGETHER)
         added = together[labels == len(centroids)].sum() * settings.hop  # a moment is seen by 1 / hop windows
