@@ -1,7 +1,8 @@
 """Speed of planning an epoch of batches of speakers, as a ratio against a plain Python loop in the same process.
 
 Single-thread process CPU time, medians over alternating repeats. Run: `OMP_NUM_THREADS=1 python benchmarks/speaker_sampling.py`.
-Promises: an epoch of 1.25 M utterances of 5,994 speakers (200 speakers of 2 utterances a batch) is planned in < 2 s and loses nothing.
+Promises: an epoch of 1.25 M utterances of 5,994 speakers (200 speakers of 2 utterances a batch) is planned in < 1 s and loses nothing;
+the loop takes > 8 times as long per utterance and loses 5 %.
 """
 
 from __future__ import annotations

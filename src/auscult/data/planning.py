@@ -11,10 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from auscult.data.sampling import BatchStream, Plan, plan_batches
 from auscult.data.speaker_sampling import PlanSummary, describe_plan, plan_speakers
-from auscult.data.strings import speaker_of
+from auscult.data.strings import UNKNOWN_SPEAKER, speaker_of
+from auscult.errors import UserError
 
 if TYPE_CHECKING:
     from lhotse.cut import Cut
@@ -30,11 +32,11 @@ def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank
     """Return the endless batches of one process, as positions in `cuts`.
 
     Raises:
-        UserError: the section does not fit the cuts (fewer speakers than a batch wants, say).
+        UserError: the section does not fit the cuts: fewer speakers than a batch wants, say, or utterances that name none.
     """
     plan: Plan
     if batching.speakers is not None and batching.utterances is not None:
-        _, numbers = np.unique([speaker_of(cut) for cut in cuts], return_inverse=True)  # once, not in every epoch
+        numbers = _speaker_numbers(cuts)  # once, not in every epoch
         plan = partial(
             plan_speakers, numbers, streams=streams, speakers_per_batch=batching.speakers, utterances=batching.utterances,
             most=batching.most,
@@ -48,6 +50,17 @@ def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank
         order=batching.order,
     )  # fmt: skip
     return BatchStream(len(cuts), plan, rank=rank, world_size=world_size)
+
+
+def _speaker_numbers(cuts: Sequence[Cut]) -> NDArray[np.int64]:
+    names = [speaker_of(cut) for cut in cuts]
+    nameless = [cut.id for cut, name in zip(cuts, names, strict=True) if name == UNKNOWN_SPEAKER]
+    if nameless:  # together they would pass for one person
+        raise UserError(
+            f'data.batch.speakers: utterance "{nameless[0]}" names no speaker ({len(nameless)} of {len(cuts)}); name them in the corpus, '
+            "leave them out of data.train, or give items or seconds instead"
+        )
+    return np.unique(names, return_inverse=True)[1].astype(np.int64)
 
 
 def first_epoch(stream: BatchStream) -> PlanSummary:
