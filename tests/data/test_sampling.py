@@ -116,6 +116,56 @@ def test_processes_together_see_the_batches_of_one() -> None:
         stream(rank=2, world_size=2)
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 5), min_size=1, max_size=20),
+    world_size=st.integers(1, 5),
+    unit=st.integers(1, 4),
+)
+def test_units_are_never_torn_apart(sizes: list[int], world_size: int, unit: int) -> None:
+    """Item k belongs to unit k // `unit`; batches hold whole units, as batches of speakers do."""
+    numbers = iter(range(sum(sizes)))
+    batches = [
+        np.array([unit * one + place for one in itertools.islice(numbers, size) for place in range(unit)], dtype=np.int64) for size in sizes
+    ]
+    if sum(sizes) < world_size:
+        if sum(sizes):
+            with pytest.raises(UserError, match="processes"):
+                update_groups(batches, world_size, unit)
+        return
+    groups = [group for group in update_groups(batches, world_size, unit) if group]
+    parts = [part for group in groups for part in group]
+    assert all(len(group) == world_size for group in groups)
+    assert all(len(part) and len(part) % unit == 0 for part in parts)
+    for part in parts:
+        rows = part.reshape(-1, unit)
+        assert (rows == rows[:, :1] + np.arange(unit)).all()
+    assert sorted(int(index) for part in parts for index in part) == list(range(unit * sum(sizes)))
+
+
+def test_without_units_a_pair_is_torn_apart() -> None:
+    """What the rule above guards against: three pairs on two processes, halved by items."""
+    [torn] = update_groups([np.arange(6)], 2)
+    assert listed(torn) == [[0, 1, 2], [3, 4, 5]]
+    [whole] = update_groups([np.arange(6)], 2, unit=2)
+    assert listed(whole) == [[0, 1, 2, 3], [4, 5]]
+    with pytest.raises(UserError, match="1 groups of 2 utterances cannot feed 2 processes"):
+        update_groups([np.arange(2)], 2, unit=2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(unit=st.integers(2, 4), world_size=st.integers(1, 3), data=st.data())
+def test_what_stays_of_a_unit_fills_the_place_of_what_goes(unit: int, world_size: int, data: st.DataObject) -> None:
+    count = 8 * unit
+    gone = data.draw(st.sets(st.integers(0, count - 1), max_size=count - 4 * unit))
+    source = BatchStream(count, lambda epoch: np.split(np.arange(count), 2), unit=unit, world_size=world_size, excluded=gone)
+    parts = [part for group in source.groups(0) for part in group]
+    for part in parts:
+        assert len(part) % unit == 0
+        assert all(len(set((row // unit).tolist())) == 1 for row in part.reshape(-1, unit)), "a place was filled from another unit"
+    assert {int(index) for part in parts for index in part} == set(range(count)) - gone
+
+
 def stream(**settings: object) -> BatchStream:
     by_length = partial(plan_batches, DURATIONS, streams=Streams(3), seconds=20.0, buckets=5)
     return BatchStream(len(DURATIONS), by_length, **settings)  # type: ignore[arg-type]
