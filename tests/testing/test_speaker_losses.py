@@ -13,6 +13,7 @@ from torch import Tensor
 from auscult.losses.additive_angular_margin import AdditiveAngularMargin
 from auscult.losses.additive_margin import AdditiveMargin
 from auscult.losses.angular_prototypical import AngularPrototypical
+from auscult.losses.softmax_angular_prototypical import SoftmaxAngularPrototypical
 from auscult.losses.speaker_loss import InitialLoss, SpeakerLoss, SpeakerLossOutput, flatten
 from auscult.registry import build, registered
 from auscult.testing.speaker_losses import check_speaker_loss
@@ -79,6 +80,34 @@ class Sums(AdditiveMargin):
     def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
         output = super().compute(embeddings, labels)
         return replace(output, loss=output.loss * output.count)
+
+
+class SumsOverQueries(AngularPrototypical):
+    def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
+        output = super().compute(embeddings, labels)
+        return replace(output, loss=output.loss * output.count)
+
+
+class SumsOfThePair(SoftmaxAngularPrototypical):
+    def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
+        output = super().compute(embeddings, labels)
+        return replace(output, loss=output.loss * output.count)
+
+
+class CosinesOfTheMargin(AdditiveMargin):
+    """Free of the labels, and yet not of the margin."""
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
+        output = super().compute(embeddings, labels)
+        return replace(output, cosines=output.cosines - self.margin_in_effect)
+
+
+class NoFloorUnderTheCentroid(AngularPrototypical):
+    """The length of one zero vector is a root at zero."""
+
+    def compute(self, embeddings: Tensor, labels: Tensor) -> SpeakerLossOutput:
+        output = super().compute(embeddings, labels)
+        return replace(output, loss=output.loss + 0.01 * embeddings.square().sum(2).sqrt().mean())
 
 
 class UtteranceMajor(AdditiveMargin):
@@ -186,6 +215,10 @@ FAULTS: list[tuple[type[SpeakerLoss], str]] = [
     (TakesTheFirst, "no gradient reaches utterance 1 of speaker 0, 8 utterances in all"),
     (TakesTheFirst, "another order of a speaker's utterances gives another loss"),
     (Sums, "the mean of the losses of its items"),
+    (SumsOverQueries, "a batch twice over has loss .* expected the mean over items"),
+    (SumsOfThePair, "a batch twice over has loss .* expected the mean over items"),
+    (CosinesOfTheMargin, "cosines or correct change with the margin that set_margin sets"),
+    (NoFloorUnderTheCentroid, "the gradient of the embeddings is not finite for one embedding of zeros per speaker"),
     (UtteranceMajor, "items are speaker-major"),
     (Scaled, "cosines are not the cosines of embeddings to class weights"),
     (KeepsTheGraph, "torch.float32 with a gradient, expected"),
