@@ -129,6 +129,7 @@ def test_every_file_is_decoded_once(record) -> None:  # type: ignore[no-untyped-
 
 def test_a_stretch_has_the_bits_of_the_whole_whether_the_whole_was_read_or_not(record) -> None:  # type: ignore[no-untyped-def]
     cuts = [record("a", samples=9000), record("float", samples=9000, subtype="FLOAT"), record("wide", samples=9000, rate=16000)]
+    cuts.append(record("part of it", samples=9000).truncate(offset=0.25, duration=0.5))
     for cut in cuts:
         kept, direct = AudioStore(8000, 10), AudioStore(8000, 0)
         whole = kept.samples(cut)
