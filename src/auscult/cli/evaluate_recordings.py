@@ -25,7 +25,7 @@ def evaluate_recordings(
         uem: UEM file or folder; None scores whole recordings.
         embedding: verification run; None takes the only finished one beside `run`.
         audio: folder of the recordings; None takes the test split of the run's recipe.
-        checkpoint: of the runs.
+        checkpoint: of the diarization run.
         figures: draw a timeline per recording into the run's figures folder.
         as_json: for machines.
     """

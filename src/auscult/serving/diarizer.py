@@ -247,7 +247,7 @@ def load_diarizer(
     Args:
         run: diarization run, for the segmentation.
         embedding: verification run, for the voices; None takes the only finished one of the same sample rate beside `run`.
-        checkpoint: which weights of both.
+        checkpoint: which weights of the segmentation; the voices take the best of their run.
         clustering: "agglomerative" or "spectral".
         device: "auto", "cpu" or "cuda".
 
@@ -263,7 +263,7 @@ def load_diarizer(
     chosen = Path(embedding) if embedding is not None else find_embedding_run(Path(run), rate)
     if chosen is None:
         return Diarizer(segmenter, None, settings)
-    encoder, encoder_rate = load_encoder(chosen, checkpoint if embedding is not None else "best", device)
+    encoder, encoder_rate = load_encoder(chosen, "best", device)
     if encoder_rate != rate:
         raise UserError(f"{chosen}: takes {encoder_rate} Hz and the segmentation {rate} Hz; use two runs of the same sample rate")
     threshold = merge_threshold(chosen)
