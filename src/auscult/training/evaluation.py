@@ -45,9 +45,10 @@ def judge_split(
             task.prepare_judging(model, split, arithmetic.device)
             for batch in batches:
                 with arithmetic.autocast():
-                    items += task.judge(model, batch.to(arithmetic.device))
+                    judged = task.judge(model, batch.to(arithmetic.device))
+                items += judged
                 if advance is not None:
-                    advance(len(batch.ids))
+                    advance(len(judged))
     finally:
         model.train(was_training)
     return task.conclude(split, sorted(world.gather(items), key=lambda item: str(item["id"])))
