@@ -1,9 +1,9 @@
 """Embeddings that were computed before, by what they were computed from: weights, front-end and samples.
 
 Problem: a list of 37,611 trials names 4,708 files, and a loop over trials embeds each file sixteen times; judging the same
-checkpoint on a second list embeds them all again. A cache by file name returns stale embeddings after either side has changed. Choice:
-the key is a hash of the very samples the network is given, the file's name a hash of the weights and everything else that shapes an embedding, so
-a wrong hit is impossible. One small file per set of weights, replaced whole.
+checkpoint on a second list embeds them all again. A cache by file name returns stale embeddings after either side has changed.
+Choice: the key is a hash of the very samples the network is given, and the file's name a hash of the weights and of everything else
+that shapes an embedding, so a wrong hit is impossible. One file per set of weights, replaced whole.
 """
 
 from __future__ import annotations
