@@ -64,8 +64,8 @@ if TYPE_CHECKING:
 
 FRAME_STEP, FRAME_WINDOW = 0.010, 0.025
 """Seconds; `max_frames` frames of a training crop are counted in these."""
-FEWEST_CLASSES = 100
-"""Below this the closed form of the first loss is off by more than its tolerance (2.8 % at 10 classes)."""
+FEWEST_CLASSES = 50
+"""Below this one batch of a fresh network, whose embeddings are much alike, strays from the expected first loss by chance."""
 
 
 @register("task", "verification")
@@ -242,7 +242,7 @@ class Verification(Task):
         return Loss(output.loss, output.count, {output.accuracy_name: float(output.correct.float().mean()), **output.terms})
 
     def expected_initial_loss(self, batch: VerificationBatch) -> Expectation | None:
-        """Return the loss of embeddings of random direction, from 100 speakers on: of the run, or of the batch where those are compared."""
+        """Return the loss of embeddings of random direction, from 50 speakers on: of the run, or of the batch where those are compared."""
         if self._criterion is None:
             return None
         compared = self.specification.classes if self._criterion.minimum_utterances == 1 else len(batch.speakers)
