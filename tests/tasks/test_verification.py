@@ -312,3 +312,40 @@ def test_evaluation_batches_hold_whole_files_of_all_lengths(verification: Values
     lengths = torch.cat([batch.sample_lengths for batch in batches]).flatten().tolist()
     assert lengths == sorted(lengths)
     assert all(int(label) == -1 for batch in batches for label in batch.speakers)
+
+
+def test_checkpoints_are_chosen_without_the_test_trials(verification: Values, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VT's validation error is that of the test list. Here training never judges the test split, and cannot even read its list."""
+    judged: list[str] = []
+    conclude = Verification.conclude
+
+    def noting(self: Verification, split: str, items: Any) -> Any:
+        judged.append(split)
+        return conclude(self, split, items)
+
+    monkeypatch.setattr(Verification, "conclude", noting)
+    path = tmp_path / "trials.txt"
+    path.write_text("1 s6_0 no_such_file\n", encoding="utf-8")
+    result = train(Recipe.from_dict(verification(trials=str(path))), root=tmp_path / "runs")
+    assert set(judged) == {"validation"}
+    with pytest.raises(UserError, match="no_such_file"):
+        evaluate(result.run, split="test")
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_file_that_cannot_be_read_is_named_and_never_becomes_zeros(
+    verification: Values, voices: Path, tmp_path: Path, damage: str
+) -> None:
+    values = verification()
+    recipe = Recipe.from_dict(values)
+    task = build(values)
+    broken = voices.parent / "s1_2.wav"
+    if damage == "cut":
+        broken.write_bytes(broken.read_bytes()[:600])
+    else:
+        broken.unlink()
+    cuts = [cut for cut in task.cuts("train") if cut.id == "s1_2"]
+    with pytest.raises(UserError, match=r"s1_2\.wav"):
+        task.collate(cuts, streams_for(task, cuts))
+    with pytest.raises(UserError, match=r"s1_2\.wav"):
+        train(recipe, root=tmp_path)
