@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def evaluate_recordings(
     run: Path, reference: Path, uem: Path | None, embedding: Path | None, audio: Path | None, checkpoint: str, figures: bool, as_json: bool
 ) -> None:
-    """Print the error rates of a diarization run on recordings, beside those of systems that do not listen.
+    """Print the error rates of a diarization run on recordings, beside those of systems that do not listen, and keep them in the run.
 
     Args:
         run: diarization run.
@@ -39,16 +39,24 @@ def evaluate_recordings(
     diarizer = load_diarizer(run, embedding, checkpoint)
     result = evaluate_diarization(diarizer.diarize, turns, files, regions)
     drawn = _draw(run, result, turns, regions) if figures else []
-    value = {
-        "run": run,
+    scores = {
         "systems": result.systems,
         "per_file": result.per_file,
         "protocol": result.protocol,
         "real_time_factor": result.real_time_factor,
         "notes": result.notes,
-        "figures": drawn,
     }
+    _keep(run, scores, drawn, {"checkpoint": checkpoint, "embedding": embedding, "reference": reference, "uem": uem})
+    value = {"run": run, **scores, "figures": drawn}
     emit(value, as_json, lambda: _table(run, result))
+
+
+def _keep(run: Path, scores: dict[str, Any], drawn: list[Path], made_from: dict[str, Any]) -> None:
+    """Store what a report shows of whole recordings: names only of what was used, since folders mean nothing elsewhere."""
+    from auscult.runs.directory import RunDirectory
+
+    names = {key: value if value is None else Path(value).name for key, value in made_from.items()}
+    RunDirectory.open(Path(run)).write_summary("recordings", {**scores, **names, "figures": [path.name for path in drawn]})
 
 
 def _table(run: Path, result: DiarizationEvaluation) -> None:

@@ -14,6 +14,7 @@ from auscult.report import check_page, training_page
 from auscult.report.check_record import read_check
 from auscult.report.draw import CHECK_FIGURES, draw_check, draw_training
 from auscult.report.html_parts import page
+from auscult.report.item_kinds import figure_name
 from auscult.report.train_record import read_judged, read_training
 from auscult.runs.directory import RunDirectory
 from auscult.runs.files import write_atomic
@@ -38,9 +39,12 @@ def write_report(run_path: Path) -> Path:
             draw_check(run.path)
         pieces = check_page.body(read_check(run.path))
     elif verb == "train":
-        splits = [judged.split for judged in read_judged(run)]
-        sources = [run.events.path, *(run.path / "items" / f"{split}.jsonl" for split in splits)]
-        if _stale(run.path, ["learning_curves", *(f"errors_{split}" for split in splits)], sources):
+        results = read_judged(run)
+        sources = [
+            run.events.path,
+            *(run.path / folder for one in results for folder in (f"items/{one.split}.jsonl", f"summary/{one.split}.json")),
+        ]
+        if _stale(run.path, ["learning_curves", *filter(None, map(figure_name, results))], sources):
             draw_training(run.path)
         pieces = training_page.body(read_training(run.path))
     else:

@@ -7,21 +7,26 @@ aggregated CSV.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from auscult.report.figure import COLOURS, FAINT, INK, PALE, Row
+from auscult.report.figure import COLOURS, FAINT, INK, PALE, WARNING, Row
 
 Floats = NDArray[np.float64]
 
 CROWD = 12
 """Most utterances that are shown one by one."""
+_ALARM_LETTERS = 125
+"""In a line of the strip of alarms, at the width of a figure."""
 _LINES: tuple[Any, ...] = ("-", (0, (5, 1.5)))
 
 
@@ -172,6 +177,27 @@ def draw_table(axes: Axes, header: Sequence[str], rows: Sequence[Sequence[str]],
                 clip_on=True,
             )
     axes.axhline(top - height, color=INK, linewidth=0.9)
+
+
+def alarm_row(figure: Figure, alarms: Sequence[str], rows: int, heights: Sequence[float]) -> list[SubplotSpec]:
+    """Return the cells of a grid of two columns, row by row, below a strip that says what is wrong with the result, if anything is.
+
+    A figure travels without its page, so the warning is part of it.
+    """
+    lines = [line for alarm in alarms for line in textwrap.wrap(f"ALARM: {alarm}", _ALARM_LETTERS, subsequent_indent="    ")]
+    if not lines:
+        whole = figure.add_gridspec(rows, 2, height_ratios=heights)
+        return [whole[row, column] for row in range(rows) for column in range(2)]
+    share = (0.17 * len(lines) + 0.14) / figure.get_figheight() * sum(heights) * 1.2
+    grid = figure.add_gridspec(rows + 1, 2, height_ratios=[share, *heights])
+    strip = figure.add_subplot(grid[0, :])
+    strip.set(xlim=(0.0, 1.0), ylim=(0.0, 1.0), xticks=[], yticks=[], facecolor="#fff3e8")
+    strip.grid(False)
+    for spine in strip.spines.values():
+        spine.set(edgecolor=WARNING, linewidth=1.4)
+    said = strip.text(0.012, 0.5, "\n".join(lines), va="center", fontsize=9.5, fontweight="bold", color="#9a3c00")
+    said.set_in_layout(False)
+    return [grid[row, column] for row in range(1, rows + 1) for column in range(2)]
 
 
 def shorten(text: str, length: int) -> str:

@@ -7,7 +7,7 @@ to appear twice all the same, the later one counts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from auscult.report.check_record import Floats, series
 from auscult.runs.directory import RunDirectory
 
 SERIES = ("update", "epoch", "loss", "gradient_norm", "lr", "items", "audio_seconds", "elapsed")
+RECORDINGS = "recordings"
+"""Name of the summary of whole recordings; it has no records of a split."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Judged:
     items: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Any]
 
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """What is impossible or suspicious about the results, in words."""
+        return tuple(map(str, self.summary.get("alarms", ())))
+
 
 @dataclass(frozen=True)
 class Training:
@@ -38,7 +45,9 @@ class Training:
         run: its directory.
         start: first event.
         model: "model" event; empty where there is none.
-        steps: name in `SERIES` to (updates,) float64, nan where not logged.
+        steps: name in `SERIES`, and of everything else logged beside a loss, to (updates,) float64, nan where not logged.
+        initial_loss: "initial_loss" event: the first loss beside theory; empty where theory gives none.
+        plan: "plan" event: what the batches make of the data; empty where there is none.
         evaluations: "evaluation" events in order of update.
         refused: "refused" events.
         checkpoints: "checkpoint" events.
@@ -46,12 +55,15 @@ class Training:
         notes: texts of "note" events.
         end: "end" event; empty while there is none.
         judged: results by split.
+        recordings: scores of whole recordings, as `auscult evaluate --reference` left them; empty where it was not run.
     """
 
     run: RunDirectory
     start: Mapping[str, Any]
     model: Mapping[str, Any]
     steps: Mapping[str, Floats]
+    initial_loss: Mapping[str, Any]
+    plan: Mapping[str, Any]
     evaluations: tuple[Mapping[str, Any], ...]
     refused: tuple[Mapping[str, Any], ...]
     checkpoints: tuple[Mapping[str, Any], ...]
@@ -59,6 +71,12 @@ class Training:
     notes: tuple[str, ...]
     end: Mapping[str, Any]
     judged: tuple[Judged, ...]
+    recordings: Mapping[str, Any]
+
+    @property
+    def terms(self) -> list[str]:
+        """Names of what was logged beside the loss."""
+        return [name for name in self.steps if name not in SERIES]
 
     @property
     def subtitle(self) -> str:
@@ -100,7 +118,9 @@ def read_training(path: Path) -> Training:
         run,
         start,
         by_kind.get("model", [{}])[-1],
-        series([steps[update] for update in sorted(steps)], SERIES),
+        series([steps[update] for update in sorted(steps)], (*SERIES, *_terms(steps.values()))),
+        by_kind.get("initial_loss", [{}])[-1],
+        by_kind.get("plan", [{}])[-1],
         tuple(evaluations[update] for update in sorted(evaluations)),
         tuple(by_kind.get("refused", [])),
         tuple(by_kind.get("checkpoint", [])),
@@ -108,7 +128,14 @@ def read_training(path: Path) -> Training:
         tuple(str(event["text"]) for event in by_kind.get("note", [])),
         by_kind.get("end", [{}])[-1],
         read_judged(run),
+        run.read_summary(RECORDINGS) if (run.path / "summary" / f"{RECORDINGS}.json").exists() else {},
     )
+
+
+def _terms(steps: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the names of numbers in step events that are not part of every log, in order of appearance."""
+    names = dict.fromkeys(key for step in steps for key, value in step.items() if isinstance(value, float))
+    return [name for name in names if name not in (*SERIES, "time")]
 
 
 def read_judged(run: RunDirectory) -> tuple[Judged, ...]:

@@ -1,20 +1,24 @@
-"""The page of a training run: results with intervals and protocol, baselines beside them, and everything that went wrong."""
+"""The page of a training run: alarms first, results with intervals and protocol, baselines beside them, and everything that went wrong.
+
+An alarm says that a number below it does not mean what it seems to; it stands in a frame between the name of the run and its first number,
+where nobody who reads the number can have missed it.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from auscult.metrics.error_rate import error_rate, word_errors
-from auscult.report.error_breakdown import KINDS, errors_of
-from auscult.report.html_parts import NOT_RUN, bullets, escape, facts, figure, folded, number, paragraph, section, table, transcripts
+from auscult.report.html_parts import NOT_RUN, bullets, escape, facts, figure, number, paragraph, section, table
+from auscult.report.item_kinds import WINDOWS, figure_name, kind_of
 from auscult.report.page_sections import heading, identity, protocol, recipe
-from auscult.report.train_record import Judged, Training
+from auscult.report.recordings_page import recordings
+from auscult.report.train_record import Training
 
-MOST_WORST = 30
 MOST_REFUSED = 50
-_RATES = {"wer", "cer", "substitution_rate", "insertion_rate", "deletion_rate", "blank_rate"}
+_RATES = {"wer", "cer", "accuracy", "chance"}
+_RATE_ENDINGS = ("_rate", "_error", "_accuracy", "_der", "_der_full", "_missed", "_false_alarm", "_confusion", "_recall", "_precision")
+_COUNTS = {"trials", "targets", "windows", "speakers", "utterances"}
 _SPLITS = ("validation", "test")
 
 
@@ -22,15 +26,31 @@ def body(training: Training) -> list[str]:
     """Return the pieces of the page."""
     return [
         heading(training.run, "Training run"),
+        *_alarms(training),
         _results(training),
         _baselines(training),
         _claims(training),
         _course(training),
         _figures(training),
-        *(_worst(judged) for judged in training.judged),
+        *([recordings(training)] if training.recordings or any(kind_of(judged) is WINDOWS for judged in training.judged) else []),
+        *(kind_of(judged).worst(judged) for judged in training.judged),
         identity(training.run, training.start, training.model),
         recipe(training.run),
     ]
+
+
+def _alarms(training: Training) -> list[str]:
+    """Return what is suspicious about a result, each in a frame of its own."""
+    texts = [f"ALARM, {judged.split}: {alarm}" for judged in training.judged for alarm in judged.alarms]
+    first = training.initial_loss
+    if first and not first.get("holds", True):
+        texts.append(f"ALARM: {_first_loss(first)}; are labels and scale right?")
+    return [f'<p class="banner">{escape(text)}</p>' for text in texts]
+
+
+def _first_loss(event: Mapping[str, Any]) -> str:
+    found, expected = (number(event.get(key), ".3f") for key in ("loss", "expected"))
+    return f"the first loss is {found}, theory says {expected} ({event.get('formula', 'formula not stated')})"
 
 
 def _results(training: Training) -> str:
@@ -44,52 +64,34 @@ def _results(training: Training) -> str:
         for metric, value in summary.get("metrics", {}).items():
             interval = summary.get("intervals", {}).get(metric)
             rows.append([split, metric, _metric(metric, value), _interval(metric, interval)])
-    note = (
-        "Rates are ratios of sums. Intervals resample speakers, then utterances, of this one run; the spread between seeds is not in them."
-    )
+    notes = list(dict.fromkeys(kind_of(one).rates for one in training.judged))
     protocols = facts(
         (f"{split} protocol", protocol(judged[split].summary if split in judged else None)) for split in sorted({*judged, *_SPLITS})
     )
-    return section("Results", table(("split", "metric", "value", "95 % interval"), rows), paragraph(note, "soft"), protocols)
+    listing = table(("split", "metric", "value", "95 % interval"), rows)
+    return section("Results", protocols, listing, *(paragraph(note, "soft") for note in notes))
 
 
 def _metric(name: str, value: float) -> str:
-    return f"{value:.2%}" if name in _RATES else number(float(value), ",.6g")
+    if name in _COUNTS:
+        return f"{value:,.0f}"
+    rate = name in _RATES or name.startswith("eer") or name.endswith(_RATE_ENDINGS)
+    return f"{value:.2%}" if rate else number(float(value), ",.6g")
 
 
 def _interval(name: str, interval: Any) -> str:
     return f"{_metric(name, interval[0])} to {_metric(name, interval[1])}" if interval else "no interval"
 
 
-def baselines(judged: Judged) -> list[tuple[str, float]]:
-    """Return the WER of answers that need no listening: nothing at all, and the commonest transcript for every utterance."""
-    references = [str(item["reference"]) for item in judged.items if "reference" in item]
-    if not any(reference.split() for reference in references):
-        return []
-    commonest = min(Counter(references).items(), key=lambda pair: (-pair[1], pair[0]))[0]
-    return [
-        ("an empty transcript for every utterance", error_rate([word_errors(reference, "") for reference in references])),
-        (
-            f'the commonest transcript for every utterance ("{commonest[:60]}")',
-            error_rate([word_errors(reference, commonest) for reference in references]),
-        ),
-    ]
-
-
 def _baselines(training: Training) -> str:
-    rows = [[judged.split, escape(name), f"{rate:.2%}"] for judged in training.judged for name, rate in baselines(judged)]
-    content = (
-        table(("split", "answer without listening", "WER"), rows, markup=(1,))
-        if rows
-        else paragraph(f"{NOT_RUN}: no split has been judged")
-    )
-    return section("Baselines", content)
+    pieces = [kind_of(judged).beside(judged) for judged in training.judged]
+    return section("Baselines", *(pieces or [paragraph(f"{NOT_RUN}: no split has been judged")]))
 
 
 def _claims(training: Training) -> str:
     splits = [judged.split for judged in training.judged]
     can = (
-        [f"The error rates above, on {' and '.join(splits)}, for this one run under the protocol stated."]
+        [f"The results above, on {' and '.join(splits)}, for this one run under the protocol stated."]
         if splits
         else ["Nothing about accuracy yet: no split has been judged."]
     )
@@ -97,6 +99,7 @@ def _claims(training: Training) -> str:
         "That another recipe is better or worse: that takes several seeds of each, compared on the same items.",
         "How it does on other speech than these splits.",
     ]
+    cannot += dict.fromkeys(text for judged in training.judged for text in kind_of(judged).cannot)
     if "validation" in splits:
         cannot.insert(0, "An unbiased rate on validation: the checkpoint was chosen there, so its rate is too low by an unknown amount.")
     if "test" not in splits:
@@ -113,6 +116,7 @@ def _course(training: Training) -> str:
     kept = number(training.best_update, ",.0f")
     last = number(float(updates[-1]), ",.0f") if len(updates) else "–"
     lines = [f"{len(updates):,} updates logged; last {last}; checkpoint kept from update {kept}."]
+    lines += _beginning(training)
     lines += [f"Resumed from update {update:,}." for update in training.resumed] + list(training.notes[:MOST_REFUSED])
     pieces = [bullets(lines)]
     if not training.refused:
@@ -124,6 +128,24 @@ def _course(training: Training) -> str:
     if len(training.refused) > MOST_REFUSED:
         pieces.append(paragraph(f"{len(training.refused) - MOST_REFUSED:,} more are in the event log.", "soft"))
     return section("Course", *pieces)
+
+
+def _beginning(training: Training) -> list[str]:
+    """Say how the first loss compares with theory, and what the batches make of the data."""
+    first, plan = training.initial_loss, training.plan
+    lines = []
+    if first:
+        lines.append(f"Start: {_first_loss(first)}: {'as it should be' if first.get('holds') else 'NOT as it should be'}.")
+    elif len(training.steps["update"]):
+        lines.append("Start: no closed form of the first loss for this recipe, so it was not compared.")
+    if plan:
+        sizes = " to ".join(dict.fromkeys(str(plan[key]) for key in ("smallest", "largest") if key in plan))
+        used = f"{plan['coverage']:.1%}" if "coverage" in plan else "an unknown share"
+        lines.append(
+            f"Planned batches: {plan.get('batches', '–')} an epoch of {sizes} utterances; an epoch uses {used} of the utterances, "
+            f"{plan.get('repeats', '–')} of them more than once."
+        )
+    return lines
 
 
 def _refusal(event: Mapping[str, Any]) -> list[str]:
@@ -140,37 +162,10 @@ def _figures(training: Training) -> str:
             "Learning curves. Every update, its running median, refused steps, and validation error with the checkpoint that was kept.",
         )
     ]
-    shown += [
-        figure(
-            folder / f"errors_{judged.split}.png",
-            f"Errors on {judged.split}, by speaker, duration and kind; whiskers are 95 % intervals over the utterances of the bar.",
-        )
-        for judged in training.judged
-    ]
+    for judged in training.judged:
+        name, kind = figure_name(judged), kind_of(judged)
+        if name is None:
+            shown.append(paragraph(f"{judged.split}: no figure is known for records of this kind; they are listed below.", "soft"))
+        else:
+            shown.append(figure(folder / f"{name}.png", kind.caption.format(split=judged.split)))
     return section("Figures", *shown)
-
-
-def _worst(judged: Judged) -> str:
-    title = f"Worst utterances of {judged.split}"
-    if not judged.items or any(kind not in judged.items[0] for kind in KINDS):
-        return section(title, paragraph("the items of this split carry no word counts"))
-    wrong = sorted(
-        (item for item in judged.items if errors_of(item)),
-        key=lambda item: (-errors_of(item), -errors_of(item) / max(int(item["words"]), 1), str(item["id"])),
-    )
-    rows = [
-        [
-            str(item["id"]),
-            transcripts(str(item["reference"]), str(item["hypothesis"])),
-            str(item.get("speaker", "")),
-            number(item.get("duration"), ".1f"),
-            *(str(item[kind]) for kind in KINDS),
-            str(item["words"]),
-        ]
-        for item in wrong[:MOST_WORST]
-    ]
-    listing = table(
-        ("utterance", "reference, with what was heard instead", "speaker", "seconds", "S", "I", "D", "words"), rows, markup=(1,)
-    )
-    note = paragraph(f"{len(wrong):,} of {len(judged.items):,} utterances have errors; most errors first, {len(rows)} shown.", "soft")
-    return section(title, folded("show", listing) if judged.split == "validation" and len(rows) > 5 else listing, note)
