@@ -21,14 +21,15 @@ class DiarizerSettings:
         hop: distance of windows as a share of a window.
         clustering: "agglomerative" (average linkage on cosine distances) or "spectral" (number of speakers from the largest eigengap).
         threshold: cosine similarity above which two voices count as one person, for agglomerative clustering.
-        shortest_pause: seconds; a shorter pause of a speaker is filled.
+        shortest_pause: seconds; a shorter pause of a speaker is filled. The default is the shortest pause that ends a turn in the simulated
+            conversations that segmentation is trained on.
         shortest_turn: seconds; a shorter turn is dropped.
     """
 
     hop: float = 0.1
     clustering: str = "agglomerative"
     threshold: float = 0.5
-    shortest_pause: float = 0.1
+    shortest_pause: float = 0.4
     shortest_turn: float = 0.1
 
     def __post_init__(self) -> None:
