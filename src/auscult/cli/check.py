@@ -50,12 +50,19 @@ def check(
 
 
 def _table(value: dict[str, Any], items: list[dict[str, Any]]) -> None:
-    rows = [
-        [item["id"], item["updates"], item.get("earlier_updates"), item["loss"], item["stop_reason"], f"{item['seconds']:.0f} s",
-         item.get("reference"), item.get("hypothesis")]
-        for item in items
-    ]  # fmt: skip
-    print_table(["utterance", "updates", "earlier log", "loss", "stopped by", "time", "reference", "transcript"], rows)
+    columns: dict[str, list[Any]] = {
+        "utterance": [item["id"] for item in items],
+        "updates": [item["updates"] for item in items],
+        "earlier log": [item.get("earlier_updates") for item in items],
+        "loss": [item["loss"] for item in items],
+        "stopped by": [item["stop_reason"] for item in items],
+        "time": [f"{item['seconds']:.0f} s" for item in items],
+        "right": [None if item.get("right") is None else "yes" if item["right"] else "no" for item in items],
+        **{name: [item.get(key) for item in items] for name, key in (("reference", "reference"), ("transcript", "hypothesis"))},
+        **{key.replace("_", " "): [item.get(key) for item in items] for key in ("speaker", "chosen", "frame_errors")},
+    }
+    shown = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
+    print_table(list(shown), [list(row) for row in zip(*shown.values(), strict=True)])
     if value["reused"]:
         typer.echo("this check had been run already; nothing has changed since")
     typer.echo(f"{'passed' if value['passed'] else 'failed'}: {value['run']}")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from auscult.report.check_record import Check, Overfit
+from auscult.report.check_words import Words, caption_of, words_of
 from auscult.report.figure import SMOKE
 from auscult.report.html_parts import bullets, facts, figure, folded, number, paragraph, section, table, transcripts
 from auscult.report.page_sections import heading, identity, recipe
@@ -13,59 +16,51 @@ from auscult.report.panels import CROWD
 from auscult.report.performance_dashboard import summary
 
 MOST_ROWS = 200
-CAPTIONS = {
-    "training_progress": "Training progress. Loss per symbol with the threshold and the update that ended each utterance; gradient norm "
-    "with a band of a local line ± 3 scaled MAD; frame error |p − γ|, which is the gradient of the loss by the logits; character error "
-    "rate; loss against gradient norm; cost.",
-    "spectrogram_analysis": "Spectrogram analysis. The waveform's log-mel for orientation, the tensor the model received, output "
-    "probabilities with the blank on top, and the targets on the most probable alignment. Output frames are centred on the input.",
-    "model_architecture": "Model architecture. Modules, measured output shapes and parameter shares from the module tree that ran.",
-    "data_flow": "Data flow. Lengths from samples to symbols, and the output frames to spare beyond the fewest that can spell the target.",
-    "performance_dashboard": "Performance dashboard. Every number of the run; error rates are on the very utterance that was learned.",
-}
+_SIZES = (("input_frames", "T"), ("output_frames", "T'"), ("symbols", "L"), ("margin", "spare"))
+FIGURES = ("training_progress", "spectrogram_analysis", "model_architecture", "data_flow", "performance_dashboard")
 
 
 def body(check: Check) -> list[str]:
     """Return the pieces of the page."""
-    figures = [figure(check.run.path / "figures" / f"{name}.png", caption) for name, caption in CAPTIONS.items()]
+    words = words_of(check)
+    figures = [figure(check.run.path / "figures" / f"{name}.png", caption_of(words, name)) for name in FIGURES]
     return [
         heading(check.run, "Overfit check"),
         f'<p class="banner">{SMOKE[0].upper()}{SMOKE[1:]}.</p>',
         section("Verdict", facts(summary(check))),
-        _claims(check),
-        _utterances(check),
-        _transcripts(check),
+        _claims(check, words),
+        _utterances(check, words),
+        _transcripts(check) if any("hypothesis" in utterance.end for utterance in check.utterances) else _outputs(check, words),
         section("Figures", *figures),
         identity(check.run, check.start, check.model),
         recipe(check.run),
     ]
 
 
-def _claims(check: Check) -> str:
+def _claims(check: Check, words: Words) -> str:
     reached = sum(utterance.reached for utterance in check.utterances)
     thresholds = sorted({utterance.number_of("threshold") for utterance in check.utterances})
     below = " or ".join(f"{threshold:g}" for threshold in thresholds)
-    can = [f"Fresh weights were driven to a loss per symbol below {below} on {reached:,} of {len(check.utterances):,} single utterances."]
+    total = f"{reached:,} of {len(check.utterances):,}"
+    can = [f"Fresh weights were driven to a loss per {words.per} below {below} on {total} single {words.items}."]
     if check.independence.get("passed"):
-        can.append("The output of an utterance did not depend on what shared its batch.")
+        can.append(f"The output of one {words.item} did not depend on what shared its batch.")
     cannot = [
-        "How well the model recognises speech: no utterance was held out.",
+        f"{words.quality[0].upper()}{words.quality[1:]}: no {words.item} was held out.",
         "Whether this model, loss or optimiser is preferable to another: memorising speed does not rank models.",
-        "Anything about the weights: they know one utterance each.",
+        f"Anything about the weights: they know one {words.item} each.",
     ]
     return section(
         "What this run can and cannot claim", paragraph("It shows:"), bullets(can), paragraph("It does not show:"), bullets(cannot)
     )
 
 
-def _utterances(check: Check) -> str:
+def _utterances(check: Check, words: Words) -> str:
+    sizes = [(key, header) for key, header in _SIZES if np.isfinite(check.column(key)).any()]
     header = [
-        "utterance",
-        "T",
-        "T'",
-        "L",
-        "spare",
-        "uniform",
+        words.item,
+        *(title for _, title in sizes),
+        words.baseline,
         "initial",
         "last",
         "threshold",
@@ -73,9 +68,13 @@ def _utterances(check: Check) -> str:
         "stopped by",
         "seconds",
     ]
-    rows = [_row(utterance) for utterance in check.utterances[:MOST_ROWS]]
+    rows = [_row(utterance, [key for key, _ in sizes]) for utterance in check.utterances[:MOST_ROWS]]
     remarks = [
-        paragraph("Loss in nats per symbol. Uniform: the baseline, the loss of an output that knows nothing, in closed form.", "soft")
+        paragraph(
+            f"Loss in nats per {words.per}. {words.baseline[0].upper()}{words.baseline[1:]}: the loss of an output that knows nothing, "
+            "where theory gives a closed form.",
+            "soft",
+        )
     ]
     if check.earlier_updates:
         header.append("earlier log, updates")
@@ -86,27 +85,32 @@ def _utterances(check: Check) -> str:
         )
     listing = table(header, rows)
     if len(check.utterances) > CROWD:
-        listing = folded(f"the first {len(rows):,} of {len(check.utterances):,} utterances", listing)
-    return section("Utterances", listing, *remarks)
+        listing = folded(f"the first {len(rows):,} of {len(check.utterances):,} {words.items}", listing)
+    return section(words.items[0].upper() + words.items[1:], listing, *remarks)
 
 
-def _row(utterance: Overfit) -> list[str]:
-    integers = [number(utterance.number_of(key), ",.0f") for key in ("input_frames", "output_frames", "symbols")]
-    losses = [number(utterance.number_of(key), ".4f") for key in ("uniform_loss", "initial_loss")]
-    last = [
+def _row(utterance: Overfit, sizes: Sequence[str]) -> list[str]:
+    return [
+        utterance.label,
+        *(number(utterance.margin if key == "margin" else utterance.number_of(key), ",.0f") for key in sizes),
+        *(number(utterance.number_of(key), ".4f") for key in ("uniform_loss", "initial_loss")),
         number(utterance.result("loss"), ".6f"),
         number(utterance.number_of("threshold"), "g"),
         number(utterance.result("update"), ",.0f"),
-    ]
-    return [
-        utterance.label,
-        *integers,
-        number(utterance.margin, ",.0f"),
-        *losses,
-        *last,
         utterance.stop_reason,
         number(utterance.result("seconds"), ",.1f"),
     ]
+
+
+def _outputs(check: Check, words: Words) -> str:
+    """Return what came out where it is no text: right or not, and what the task measures of it."""
+    measures = [one for one in words.ends if np.isfinite(check.results(one.key)).any()]
+    said = {True: "yes", False: "no", None: "the task cannot tell"}
+    chosen = sorted(check.utterances, key=lambda utterance: utterance.right is not False)[:MOST_ROWS]
+    rows = [[one.label, said[one.right], *(number(one.result(measure.key), measure.pattern) for measure in measures)] for one in chosen]
+    listing = table((words.item, "right", *(measure.label for measure in measures)), rows)
+    note = paragraph(f"On the {words.item} that was learned, running statistics settled on it; wrong ones first.", "soft")
+    return section("Outputs", listing if len(rows) <= CROWD else folded(f"{len(rows):,} {words.items}", listing), note)
 
 
 def _transcripts(check: Check) -> str:

@@ -21,6 +21,7 @@ from auscult.runs.directory import RunDirectory
 
 Floats = NDArray[np.float64]
 SERIES = ("update", "loss", "gradient_norm", "frame_error", "cer", "elapsed")
+_ALWAYS = ("update", "loss", "gradient_norm", "elapsed")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Overfit:
 
     Attributes:
         start: its "utterance" event (lengths, baseline and initial loss, threshold).
-        steps: name in `SERIES` to (logged steps,) float64, nan where not measured; elapsed in seconds.
+        steps: name in `SERIES`, and of everything else the task measures, to (logged steps,) float64, nan where not measured; elapsed in
+            seconds.
         end: its "utterance_end" event; empty while it has none.
     """
 
@@ -71,6 +73,15 @@ class Overfit:
         return self.stop_reason == "threshold" and self.result("loss") < self.number_of("threshold")
 
     @property
+    def right(self) -> bool | None:
+        """Whether the output is what was to be learned; None where it is not known."""
+        stated = self.end.get("right")
+        if isinstance(stated, bool):
+            return stated
+        rate = self.result("cer")  # logs of transcripts from before the field
+        return None if math.isnan(rate) else rate == 0
+
+    @property
     def margin(self) -> float:
         """Output frames beyond the fewest that can spell the target."""
         return self.number_of("output_frames") - self.number_of("required_frames")
@@ -106,8 +117,13 @@ class Check:
     def subtitle(self) -> str:
         """Which run, for the head of a figure."""
         count = len(self.utterances)
-        words = "1 utterance, fresh weights" if count == 1 else f"{count:,} single utterances, fresh weights each"
+        words = f"1 {self.noun}, fresh weights" if count == 1 else f"{count:,} single {self.noun}s, fresh weights each"
         return f"{self.run.path.name}  ·  {self.start.get('model', 'unknown model')}  ·  {words}  ·  {self.state}"
+
+    @property
+    def noun(self) -> str:
+        """What is learned by heart."""
+        return "window" if self.start.get("task") == "diarization" else "utterance"
 
     @cached_property
     def state(self) -> str:
@@ -127,8 +143,22 @@ class Check:
         stated = section.get("earlier_updates") if isinstance(section, dict) else None
         return tuple(int(value) for value in stated or ())[: len(self.utterances)]
 
+    @property
+    def extra_measures(self) -> list[str]:
+        """Names of what the task measures of its outputs, in order of appearance."""
+        return list(
+            dict.fromkeys(
+                name
+                for utterance in self.utterances
+                for name, values in utterance.steps.items()
+                if name not in _ALWAYS and np.isfinite(values).any()
+            )
+        )
+
     def column(self, key: str) -> Floats:
-        """Return a number of every utterance's start event, (utterances,)."""
+        """Return a number of every utterance's start event, (utterances,); "margin" is derived from two of them."""
+        if key == "margin":
+            return np.array([utterance.margin for utterance in self.utterances])
         return np.array([utterance.number_of(key) for utterance in self.utterances])
 
     def results(self, key: str) -> Floats:
@@ -183,7 +213,9 @@ def read_check(path: Path) -> Check:
             ended[index] = event
     if not begun:
         raise UserError(f"{run.path}: no utterance has been checked yet; run `auscult check` again to continue it")
-    utterances = tuple(Overfit(begun[index], series(steps[index], SERIES), ended.get(index, {})) for index in sorted(begun))
+    extra = dict.fromkeys(key for own in steps.values() for step in own for key, value in step.items() if isinstance(value, float))
+    names = (*SERIES, *(name for name in extra if name not in (*SERIES, "time")))
+    utterances = tuple(Overfit(begun[index], series(steps[index], names), ended.get(index, {})) for index in sorted(begun))
     return Check(run, start, _last(events, "model"), utterances, _last(events, "batch_independence"), _last(events, "end"))
 
 

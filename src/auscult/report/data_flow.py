@@ -1,7 +1,8 @@
-"""Figure 4 of a check: what each stage makes of the data, and whether the output is long enough to spell the target.
+"""Figure 4 of a check: what each stage makes of the data, and for transcripts whether the output is long enough to spell the target.
 
 R0 reported the convolution's output length as the "input size". Here input frames T, output frames T' and symbols L are three
-panels, and a fourth shows T' - (L + r), the frames to spare; below 0 no alignment exists and CTC has no finite loss.
+panels, and a fourth shows T' - (L + r), the frames to spare; below 0 no alignment exists and CTC has no finite loss. Tasks without symbols
+have other sizes (`check_words`); what a log does not have is left out and named.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from matplotlib.patches import FancyBboxPatch
 from numpy.typing import NDArray
 
 from auscult.report.check_record import Check
+from auscult.report.check_words import Words, words_of
 from auscult.report.figure import COLOURS, INK, OUTSIDE, PALE, SMOKE, WARNING, Row, blank_panel, new_figure
 from auscult.report.panels import CROWD, draw_distribution, line_style, note_box
 
@@ -21,45 +23,53 @@ Floats = NDArray[np.float64]
 
 def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     """Return the figure and the rows behind its panels."""
-    figure = new_figure("Data flow", check.subtitle, 8.6, tag=SMOKE)
-    grid = figure.add_gridspec(3, 3, height_ratios=[0.72, 1.0, 1.0])
+    words = words_of(check)
+    values = {one.key: check.results(one.key) if one.at_end else check.column(one.key) for one in words.lengths}
+    shown = [one for one in words.lengths if np.isfinite(values[one.key]).any()]
+    missing = [one.label for one in words.lengths if one not in shown]
+    both = all(np.isfinite(check.column(key)).any() for key in ("input_frames", "output_frames"))
+    across = 2 if len(shown) + both == 4 else 3
+    rows = max(1, -(-(len(shown) + both) // across))
+    figure = new_figure("Data flow", check.subtitle, 2.6 + 3.0 * rows, tag=SMOKE)
+    grid = figure.add_gridspec(1 + rows, across, height_ratios=[0.72, *[1.0] * rows])
     stages = pipeline(check)
-    _draw_pipeline(figure.add_subplot(grid[0, :]), stages)
+    _draw_pipeline(figure.add_subplot(grid[0, :]), stages, words, missing)
     labels = [utterance.label for utterance in check.utterances]
-    margin = check.column("output_frames") - check.column("required_frames")
-    panels = [
-        ("duration", "b  Duration", check.column("seconds"), "duration", "seconds", 2),
-        ("input_frames", "c  Input frames T", check.column("input_frames"), "input frames", "", 0),
-        ("output_frames", "d  Output frames T'", check.column("output_frames"), "output frames", "", 0),
-        ("symbols", "e  Target length L", check.column("symbols"), "symbols", "", 0),
-        ("margin", "f  Frames to spare, T' − (L + r)", margin, "spare output frames", "", 0),
-    ]
     tables: dict[str, list[Row]] = {"pipeline": [{"stage": a, "shape": b, "rate": c} for a, b, c in stages]}
-    for position, (key, title, values, name, unit, digits) in enumerate(panels):
-        axes = figure.add_subplot(grid[1 + position // 3, position % 3])
-        axes.set_title(title)
-        tables[key] = draw_distribution(axes, labels, values, name, unit, digits)
-        if key == "margin":
-            _mark_infeasible(axes, values)
-    axes = figure.add_subplot(grid[2, 2])
-    tables["reduction"] = _draw_reduction(axes, check)
+    for position, one in enumerate(shown):
+        axes = figure.add_subplot(grid[1 + position // across, position % across])
+        name = one.label[0].upper() + one.label[1:] + (f" {one.short}" if one.short in ("T", "T'", "L") else "")
+        axes.set_title(f"{'bcdefgh'[position]}  {name if one.key != 'margin' else 'Frames to spare, T' + chr(39) + ' − (L + r)'}")
+        tables[one.key] = draw_distribution(axes, labels, values[one.key], one.label, one.unit, one.digits, check.noun)
+        if one.key == "margin":
+            _mark_infeasible(axes, values[one.key])
+    if both:
+        axes = figure.add_subplot(grid[1 + len(shown) // across, len(shown) % across])
+        tables["reduction"] = _draw_reduction(axes, check, "bcdefgh"[len(shown)])
     return figure, tables
 
 
 def pipeline(check: Check) -> list[tuple[str, str, str]]:
-    """Return the stages from samples to symbols: name, sizes (median, least to most where they differ), rate."""
+    """Return the stages from samples to the target: name, sizes (median, least to most where they differ), rate."""
     front_end = check.model.get("front_end", {})
     rate, step = front_end.get("sample_rate"), front_end.get("frame_step")
     seconds = check.column("seconds")
     samples = _spread(np.round(seconds * rate)) if isinstance(rate, int | float) else "not stated"
     bins = _spread(check.column("bins"))
-    speed = check.column("symbols") / np.where(seconds > 0, seconds, np.nan)
-    return [
+    stages = [
         ("samples", samples, f"{rate:,} Hz" if isinstance(rate, int | float) else "rate not stated"),
         (f"input frames\n{front_end.get('name', 'front-end')}", f"{_spread(check.column('input_frames'))}\n× {bins} bins", _hertz(step)),
-        (f"output frames\n{check.start.get('model', 'model')}", _spread(check.column("output_frames")), _hertz(check.frame_step)),
-        ("symbols\nCTC target", _spread(check.column("symbols")), f"{_spread(speed, 1)} per second"),
     ]
+    for name, key, unit in words_of(check).flow:
+        counts = check.column(key) if key != "label_count" else np.full(len(seconds), float(len(check.run.labels or ())))
+        size = f"{_spread(counts)} {unit}".strip()
+        if key == "output_frames":
+            stages.append((f"{name}\n{check.start.get('model', 'model')}", size, _hertz(check.frame_step)))
+        elif key == "symbols":
+            stages.append((name, size, f"{_spread(counts / np.where(seconds > 0, seconds, np.nan), 1)} per second"))
+        else:
+            stages.append((name, size, "per recording" if key == "dimensions" else ""))
+    return stages
 
 
 def _spread(values: Floats, digits: int = 0) -> str:
@@ -74,8 +84,10 @@ def _hertz(step: object) -> str:
     return f"{1 / step:g} Hz ({step * 1000:g} ms)" if isinstance(step, int | float) and step > 0 else "step not stated"
 
 
-def _draw_pipeline(axes: Axes, stages: list[tuple[str, str, str]]) -> None:
-    axes.set_title("a  From samples to symbols: median (least to most)")
+def _draw_pipeline(axes: Axes, stages: list[tuple[str, str, str]], words: Words, missing: list[str]) -> None:
+    last = stages[-1][0].split("\n")[0]
+    rest = f"; not in the log: {', '.join(missing)}" if missing else ""
+    axes.set_title(f"a  From samples to {last}: median (least to most) over the {words.items}{rest}")
     blank_panel(axes)
     width, gap = 0.205, 0.047
     for position, (name, shape, rate) in enumerate(stages):
@@ -103,8 +115,8 @@ def _mark_infeasible(axes: Axes, margin: Floats) -> None:
         )
 
 
-def _draw_reduction(axes: Axes, check: Check) -> list[Row]:
-    axes.set_title("g  Output against input frames")
+def _draw_reduction(axes: Axes, check: Check, letter: str) -> list[Row]:
+    axes.set_title(f"{letter}  Output against input frames")
     before, after = check.column("input_frames"), check.column("output_frames")
     axes.set(xlabel="input frames T", ylabel="output frames T'")
     if len(check.utterances) > CROWD:

@@ -19,7 +19,7 @@ from matplotlib.gridspec import SubplotSpec
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from auscult.report.figure import COLOURS, FAINT, INK, PALE, WARNING, Row
+from auscult.report.figure import COLOURS, FAINT, INK, PALE, SEQUENTIAL, WARNING, Row
 
 Floats = NDArray[np.float64]
 
@@ -85,19 +85,24 @@ def _draw_bands(axes: Axes, lines: Sequence[Line], value: str) -> list[Row]:
     return [{**dict(zip(names, column, strict=True)), "of": value} for column in columns]
 
 
-def draw_distribution(axes: Axes, labels: Sequence[str], values: Floats, name: str, unit: str = "", digits: int = 0) -> list[Row]:
+def draw_distribution(
+    axes: Axes, labels: Sequence[str], values: Floats, name: str, unit: str = "", digits: int = 0, noun: str = "utterance"
+) -> list[Row]:
     """Draw one value per utterance as labelled bars, or a histogram with median and 5 to 95 % where they are many.
 
     Args:
         values: (utterances,); non-finite ones are left out and counted in the axis label.
         name: what the values are, for axis and rows.
         digits: decimals of printed numbers.
+        noun: what the values are of.
     """
     known = np.isfinite(values)
     missing = f" ({(~known).sum():,} not known)" if not known.all() else ""
     axes.set_xlabel(f"{name}{f' ({unit})' if unit else ''}{missing}")
     if len(labels) > CROWD:
-        return _draw_histogram(axes, values[known], name, digits)
+        rows = _draw_histogram(axes, values[known], name, digits)
+        axes.set_ylabel(f"{noun}s")
+        return rows
     positions = np.arange(len(labels))
     shown = np.where(known, values, 0.0)
     axes.barh(positions, shown, color=[line_style(position)["color"] for position in range(len(labels))], height=0.62)
@@ -105,7 +110,7 @@ def draw_distribution(axes: Axes, labels: Sequence[str], values: Floats, name: s
         text = f"{value:,.{digits}f}" if np.isfinite(value) else "not known"
         axes.annotate(text, (max(value, 0.0) if np.isfinite(value) else 0.0, position), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(positions, [label.split(" · ")[0] for label in labels])
-    axes.set_ylabel("utterance")
+    axes.set_ylabel(noun)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.margins(x=0.18)
@@ -147,6 +152,24 @@ def log_scale(axes: Axes, which: Literal["x", "y"], *values: ArrayLike) -> None:
 def note_box() -> dict[str, Any]:
     """Return the box behind a remark inside a panel."""
     return {"boxstyle": "round,pad=0.3", "facecolor": "white", "edgecolor": FAINT, "alpha": 0.9, "linewidth": 0.8}
+
+
+def draw_image(axes: Axes, values: NDArray[Any], seconds: float, label: str) -> None:
+    """Show (frames, bins) with time to the right; colours end at the 1st and 99th percentile."""
+    half = seconds / max(len(values) - 1, 1) / 2.0
+    low, high = np.nanquantile(values, [0.01, 0.995])
+    axes.imshow(
+        values.T,
+        origin="lower",
+        aspect="auto",
+        extent=(-half, seconds + half, 0, values.shape[1]),
+        cmap=SEQUENTIAL,
+        vmin=low,
+        vmax=high if high > low else low + 1.0,
+        interpolation="nearest",
+    )
+    axes.set_ylabel(label)
+    axes.grid(False)
 
 
 def draw_table(axes: Axes, header: Sequence[str], rows: Sequence[Sequence[str]], widths: Sequence[float], size: float = 8.5) -> None:

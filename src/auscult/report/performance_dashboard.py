@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from auscult.report.check_record import Check, Overfit
+from auscult.report.check_words import Words, words_of
 from auscult.report.figure import COLOURS, GOOD, INK, OUTSIDE, SMOKE, WARNING, Row, blank_panel, new_figure, not_available
 from auscult.report.panels import CROWD, draw_distribution, draw_table, line_style, log_scale, shorten
 
 Floats = NDArray[np.float64]
-_HEADER = ("utterance", "T → T'", "L", "uniform", "initial", "last loss", "updates", "stopped by", "WER", "CER")
-_WIDTHS = (2.0, 1.1, 0.5, 0.8, 0.8, 1.0, 0.8, 1.1, 0.7, 0.7)
 
 
 def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
@@ -27,7 +26,7 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     grid = figure.add_gridspec(3, 3, height_ratios=[0.75 + 0.11 * shown, 1.15, 0.85])
     _draw_metrics(figure.add_subplot(grid[0, :]), check)
     tables = {
-        "metrics": [metrics_row(utterance) for utterance in check.utterances],
+        "metrics": [metrics_row(utterance, words_of(check)) for utterance in check.utterances],
         "convergence": _draw_convergence(figure.add_subplot(grid[1, 0]), check),
         "gradient": _draw_gradient(figure.add_subplot(grid[1, 1]), check),
         "efficiency": _draw_efficiency(figure.add_subplot(grid[1, 2]), check),
@@ -38,7 +37,7 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     return figure, tables
 
 
-def metrics_row(utterance: Overfit) -> Row:
+def metrics_row(utterance: Overfit, words: Words) -> Row:
     """Return every number of an utterance, for the table and its CSV."""
     start = ("input_frames", "output_frames", "symbols", "uniform_loss", "initial_loss", "threshold")
     return {
@@ -47,7 +46,9 @@ def metrics_row(utterance: Overfit) -> Row:
         "last_loss": utterance.result("loss"),
         "updates": utterance.result("update"),
         "stop_reason": utterance.stop_reason,
-        **{key: utterance.result(key) for key in ("wer", "cer", "seconds")},
+        "right": utterance.right,
+        **{measure.key: utterance.result(measure.key) for measure in words.ends},
+        "seconds": utterance.result("seconds"),
     }
 
 
@@ -56,7 +57,9 @@ def summary(check: Check) -> list[tuple[str, str]]:
     total = len(check.utterances)
     reached = sum(utterance.reached for utterance in check.utterances)
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in check.stop_reasons().items())
-    exact = int(sum(utterance.result("cer") == 0 for utterance in check.utterances))
+    words = words_of(check)
+    exact = sum(utterance.right is True for utterance in check.utterances)
+    told = sum(utterance.right is not None for utterance in check.utterances)
     independence = check.independence
     leak = (
         "not run"
@@ -68,10 +71,13 @@ def summary(check: Check) -> list[tuple[str, str]]:
         ("verdict of the check", "; ".join([verdict, *map(str, check.end.get("reasons", []))])),
         ("threshold reached", f"{reached:,} of {total:,}, by the loss of the last update"),
         ("stopped by", reasons),
-        ("transcripts right", f"{exact:,} of {total:,} (on the very utterance that was learned)"),
+        (
+            f"{words.output} right",
+            f"{exact:,} of {total:,} (on the very {words.item} that was learned)" if told else "the task cannot tell",
+        ),
         ("batch independence", leak),
         ("updates, seconds", f"{np.nansum(check.results('update')):,.0f} updates in {np.nansum(check.results('seconds')):,.0f} s"),
-        ("held-out data", "none: nothing here says how well the model recognises speech"),
+        ("held-out data", f"none: nothing here says {words.quality}"),
     ]
 
 
@@ -79,48 +85,46 @@ def _number(value: float, pattern: str) -> str:
     return format(value, pattern) if np.isfinite(value) else "–"
 
 
-def _cells(utterance: Overfit) -> list[str]:
-    return [
-        f"{utterance.number} · {shorten(utterance.id, 20)}",
-        f"{_number(utterance.number_of('input_frames'), '.0f')} → {_number(utterance.number_of('output_frames'), '.0f')}",
-        _number(utterance.number_of("symbols"), ".0f"),
-        _number(utterance.number_of("uniform_loss"), ".3f"),
-        _number(utterance.number_of("initial_loss"), ".3f"),
-        _number(utterance.result("loss"), ".6f"),
-        _number(utterance.result("update"), ".0f"),
-        utterance.stop_reason,
-        _number(utterance.result("wer"), ".1%"),
-        _number(utterance.result("cer"), ".1%"),
-    ]
+def _columns(check: Check) -> list[tuple[str, float, list[str]]]:
+    """Return header, width and cells of each column of the table; sizes that no item has are left out."""
+    words, items = words_of(check), check.utterances
+    columns: list[tuple[str, float, list[str]]] = [(words.item, 2.0, [f"{one.number} · {shorten(one.id, 20)}" for one in items])]
+    for key, header in (("input_frames", "T"), ("output_frames", "T'"), ("symbols", "L")):
+        if np.isfinite(check.column(key)).any():
+            columns.append((header, 0.55, [_number(one.number_of(key), ".0f") for one in items]))
+    for key, header in (("uniform_loss", "uniform" if words.baseline.startswith("uniform") else "theory"), ("initial_loss", "initial")):
+        columns.append((header, 0.8, [_number(one.number_of(key), ".3f") for one in items]))
+    columns.append(("last loss", 1.0, [_number(one.result("loss"), ".6f") for one in items]))
+    columns.append(("updates", 0.8, [_number(one.result("update"), ".0f") for one in items]))
+    columns.append(("stopped by", 1.1, [one.stop_reason for one in items]))
+    for measure in words.ends:
+        if any(np.isfinite(one.result(measure.key)) for one in items):
+            columns.append((measure.short, 0.95, [_number(one.result(measure.key), measure.pattern) for one in items]))
+    columns.append(("right", 0.6, [{True: "yes", False: "NO", None: "–"}[one.right] for one in items]))
+    return columns
 
 
 def _draw_metrics(axes: Axes, check: Check) -> None:
     blank_panel(axes)
+    words = words_of(check)
+    remark = f"(loss in nats per {words.per}; all of them on the learned {words.item} itself)"
     if len(check.utterances) <= CROWD:
-        axes.set_title("a  Per utterance (loss in nats per symbol; error rates on the learned utterance itself)")
-        draw_table(axes, _HEADER, [_cells(utterance) for utterance in check.utterances], _WIDTHS, size=9)
+        axes.set_title(f"a  Per {words.item} {remark}")
+        columns = _columns(check)
+        rows = list(zip(*(cells for _, _, cells in columns), strict=True))
+        draw_table(axes, [header for header, _, _ in columns], rows, [width for _, width, _ in columns], size=9)
         return
-    axes.set_title(
-        f"a  Quantiles over {len(check.utterances):,} utterances (loss in nats per symbol; error rates on the learned utterance itself)"
-    )
-    columns = {
-        "input frames": check.column("input_frames"),
-        "output frames": check.column("output_frames"),
-        "symbols": check.column("symbols"),
-        "uniform loss": check.column("uniform_loss"),
-        "initial loss": check.column("initial_loss"),
-        "last loss": check.results("loss"),
-        "updates": check.results("update"),
-        "seconds": check.results("seconds"),
-        "WER": check.results("wer"),
-        "CER": check.results("cer"),
-    }
-    rows = []
-    for name, values in columns.items():
+    axes.set_title(f"a  Quantiles over {len(check.utterances):,} {words.items} {remark}")
+    starts = ("input_frames", "output_frames", "symbols", "uniform_loss", "initial_loss")
+    named = {key.replace("_", " "): check.column(key) for key in starts}
+    named |= {"last loss": check.results("loss"), "updates": check.results("update"), "seconds": check.results("seconds")}
+    named |= {measure.short: check.results(measure.key) for measure in words.ends}
+    lines = []
+    for name, values in named.items():
         known = values[np.isfinite(values)]
-        quantiles = np.quantile(known, [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]) if known.size else np.full(7, np.nan)
-        rows.append([name, *(f"{value:.4g}" if np.isfinite(value) else "–" for value in quantiles)])
-    draw_table(axes, ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "most"), rows, (1.6, *[1.0] * 7), size=9)
+        if known.size:
+            lines.append([name, *(f"{value:.4g}" for value in np.quantile(known, [0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0]))])
+    draw_table(axes, ("", "least", "5 %", "25 %", "median", "75 %", "95 %", "most"), lines, (1.6, *[1.0] * 7), size=9)
 
 
 def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
@@ -148,7 +152,7 @@ def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
         axes.axvline(value, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
     log_scale(axes, "x", initial, last, threshold)
     _number_rows(axes, check)
-    axes.set_xlabel("loss per symbol (|: initial, ●: below threshold, ✕: not)")
+    axes.set_xlabel(f"loss per {words_of(check).per} (|: initial, ●: below threshold, ✕: not)")
     return rows
 
 
@@ -197,7 +201,7 @@ def _draw_gradient(axes: Axes, check: Check) -> list[Row]:
 def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
     axes.set_title("d  Updates per second")
     rates = np.array([utterance.updates_per_second for utterance in check.utterances])
-    draw_distribution(axes, [utterance.label for utterance in check.utterances], rates, "updates per second", "", 2)
+    draw_distribution(axes, [utterance.label for utterance in check.utterances], rates, "updates per second", "", 2, check.noun)
     return [
         {"utterance": u.label, "updates_per_second": rate, "seconds": u.result("seconds")}
         for u, rate in zip(check.utterances, rates, strict=True)
@@ -207,7 +211,7 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
 def _number_rows(axes: Axes, check: Check) -> None:
     axes.set_yticks(range(len(check.utterances)), [str(utterance.number) for utterance in check.utterances])
     axes.set_ylim(len(check.utterances) - 0.5, -0.7)
-    axes.set_ylabel("utterance")
+    axes.set_ylabel(check.noun)
     axes.grid(axis="y", visible=False)
 
 

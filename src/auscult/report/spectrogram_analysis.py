@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from auscult.report.alignment import best_alignment
 from auscult.report.check_record import Check, Overfit
-from auscult.report.figure import COLOURS, FAINT, GOOD, INK, SEQUENTIAL, SMOKE, Row, new_figure, not_available
-from auscult.report.panels import note_box, shorten
+from auscult.report.figure import COLOURS, FAINT, GOOD, INK, SMOKE, Row, new_figure, not_available
+from auscult.report.panels import draw_image, note_box, shorten
+from auscult.report.spectrogram_others import draw_classes, draw_nearest
 
 Floats = NDArray[np.float64]
 SHOWN = 3
@@ -35,6 +36,9 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     if not chosen:
         not_available(figure.subplots(), "no arrays were stored for this run")
         return figure, tables
+    if any("tokens" not in arrays for _, arrays in chosen):
+        drawn = draw_classes if all("classes" in arrays for _, arrays in chosen) else draw_nearest
+        return figure, drawn(figure, check, chosen)
     grid = figure.subplots(4, len(chosen), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1.0, 1.0, 1.35, 1.0]})
     for column, (utterance, arrays) in enumerate(chosen):
         _draw_column(list(grid[:, column]), check, utterance, arrays, tables, first=column == 0)
@@ -63,9 +67,9 @@ def _draw_column(
     panels[0].set_title(f"{utterance.number} · {shorten(utterance.id, 26)}\n" + (_ROWS[0] if first else ""))
     for panel, title in zip(panels[1:], _ROWS[1:], strict=True):
         panel.set_title(title if first else "")
-    _draw_image(panels[0], arrays["waveform_log_mel"], seconds, "mel band")
+    draw_image(panels[0], arrays["waveform_log_mel"], seconds, "mel band")
     name = check.model.get("front_end", {}).get("name", "features")
-    _draw_image(panels[1], features, seconds, f"{name} bin")
+    draw_image(panels[1], features, seconds, f"{name} bin")
     order = _draw_probabilities(panels[2], probabilities, times, labels, tokens)
     frames, certainty = best_alignment(probabilities, tokens, len(labels) - 1)
     _draw_targets(panels[3], utterance, probabilities[:, -1], times, [labels[token] for token in tokens], frames, certainty)
@@ -104,24 +108,6 @@ def output_times(input_frames: int, output_frames: int, input_step: float, outpu
 def _input_step(check: Check, seconds: float, frames: int) -> float:
     step = check.model.get("front_end", {}).get("frame_step")
     return float(step) if isinstance(step, int | float) else seconds / max(frames - 1, 1)
-
-
-def _draw_image(axes: Axes, values: NDArray[Any], seconds: float, label: str) -> None:
-    """Show (frames, bins) with time to the right; colours end at the 1st and 99th percentile."""
-    half = seconds / max(len(values) - 1, 1) / 2.0
-    low, high = np.nanquantile(values, [0.01, 0.995])
-    axes.imshow(
-        values.T,
-        origin="lower",
-        aspect="auto",
-        extent=(-half, seconds + half, 0, values.shape[1]),
-        cmap=SEQUENTIAL,
-        vmin=low,
-        vmax=high if high > low else low + 1.0,
-        interpolation="nearest",
-    )
-    axes.set_ylabel(label)
-    axes.grid(False)
 
 
 def _draw_probabilities(axes: Axes, probabilities: Floats, times: Floats, labels: list[str], tokens: NDArray[np.int64]) -> list[int]:

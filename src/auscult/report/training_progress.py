@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from auscult.report.check_record import Check, Overfit
+from auscult.report.check_words import Words, words_of
 from auscult.report.figure import INK, SMOKE, WARNING, Row, new_figure, not_available
 from auscult.report.panels import CROWD, Line, draw_distribution, draw_lines, line_style, log_scale, note_box, rank_correlation
 
@@ -32,14 +33,22 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     """Return the figure and the rows behind its panels."""
     figure = new_figure("Training progress", check.subtitle, 9.4, tag=SMOKE)
     axes = figure.subplots(3, 2)
+    words = words_of(check)
     tables = {
-        "loss": _draw_loss(axes[0, 0], check.utterances),
+        "loss": _draw_loss(axes[0, 0], check.utterances, words),
         "gradient_norm": _draw_gradient(axes[0, 1], check.utterances),
-        "frame_error": _draw_measure(axes[1, 0], check.utterances, "frame_error", "c  Frame error", "mean |p − γ| per frame"),
-        "cer": _draw_measure(axes[1, 1], check.utterances, "cer", "d  Character error rate", "CER of the greedy transcript"),
-        "correlation": _draw_correlation(axes[2, 0], check.utterances),
-        "efficiency": _draw_efficiency(axes[2, 1], check),
     }
+    for place in range(2):
+        panel, letter = axes[1, place], "cd"[place]
+        if place < len(words.curves):
+            measure = words.curves[place]
+            title = f"{letter}  {measure.short[0].upper()}{measure.short[1:]}"
+            tables[measure.key] = _draw_measure(panel, check.utterances, measure.key, title, measure.label)
+        else:
+            panel.set_title(f"{letter}  Measures of the output")
+            not_available(panel, "the task logs none" if place == 0 else "the task logs no second one")
+    tables["correlation"] = _draw_correlation(axes[2, 0], check.utterances, words)
+    tables["efficiency"] = _draw_efficiency(axes[2, 1], check)
     return figure, tables
 
 
@@ -47,8 +56,8 @@ def _lines(utterances: Sequence[Overfit], key: str) -> list[Line]:
     return [Line(utterance.label, utterance.steps["update"], utterance.steps[key]) for utterance in utterances]
 
 
-def _draw_loss(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
-    axes.set_title("a  Loss per symbol")
+def _draw_loss(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[Row]:
+    axes.set_title(f"a  Loss per {words.per}")
     lines = _lines(utterances, "loss")
     positive = [Line(line.label, line.x, np.where(line.y > 0, line.y, np.nan)) for line in lines]
     rows = draw_lines(axes, positive, "loss")
@@ -81,8 +90,10 @@ def _draw_loss(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
                 ha="center",
                 fontsize=8.5,
             )
-    axes.set_ylabel("CTC loss per symbol (nats)")
-    axes.set_xlabel("update   (bar at 0: uniform outputs; ●: threshold reached; ✕: not reached)" if len(utterances) <= CROWD else "update")
+    axes.set_ylabel(f"{words.loss} per {words.per} (nats)")
+    baseline = any(np.isfinite(utterance.number_of("uniform_loss")) for utterance in utterances)
+    start = f"bar at 0: {words.baseline}; " if baseline else ""
+    axes.set_xlabel("update" if len(utterances) > CROWD else f"update   ({start}●: threshold reached; ✕: not reached)")
     axes.legend(handlelength=2.6, loc="upper right", title=None)
     return rows
 
@@ -158,9 +169,9 @@ def _draw_measure(axes: Axes, utterances: Sequence[Overfit], key: str, title: st
     return rows
 
 
-def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
+def _draw_correlation(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[Row]:
     axes.set_title("e  Loss against gradient norm")
-    axes.set(xlabel="loss per symbol (nats)", ylabel="L2 norm of the gradient")
+    axes.set(xlabel=f"loss per {words.per} (nats)", ylabel="L2 norm of the gradient")
     loss = np.concatenate([utterance.steps["loss"] for utterance in utterances])
     norm = np.concatenate([utterance.steps["gradient_norm"] for utterance in utterances])
     names = np.concatenate([np.full(len(utterance.steps["loss"]), number) for number, utterance in enumerate(utterances)])
@@ -184,7 +195,7 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
             chosen = kept & (names == position)
             axes.plot(loss[chosen], norm[chosen], "o", markersize=3.5, alpha=0.75, color=line_style(position)["color"], markeredgewidth=0)
         axes.set(xscale="log", yscale="log")
-        text += "".join(f"\nutterance {u.number}: {r:.2f}" for u, r in zip(utterances[:6], within, strict=False))
+        text += "".join(f"\n{words.item} {u.number}: {r:.2f}" for u, r in zip(utterances[:6], within, strict=False))
         rows = [{"utterance": utterances[int(n)].label, "loss": x, "gradient_norm": y} for n, x, y in zip(names, loss, norm, strict=True)]
     axes.text(
         0.03,
@@ -218,7 +229,7 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
         if np.isfinite(rates).any():
             axes.set_xlabel(f"updates   (median {np.nanmedian(rates):.2f} updates/s; {np.nansum(check.results('seconds')):,.0f} s in all)")
         return rows
-    _draw_bars(axes, utterances, updates)
+    _draw_bars(axes, utterances, updates, check.noun)
     earlier = check.earlier_updates
     if earlier:
         style: dict[str, Any] = {
@@ -238,7 +249,7 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
     return rows
 
 
-def _draw_bars(axes: Axes, utterances: Sequence[Overfit], updates: Floats) -> None:
+def _draw_bars(axes: Axes, utterances: Sequence[Overfit], updates: Floats, noun: str) -> None:
     colours = [line_style(position)["color"] for position in range(len(utterances))]
     axes.barh(range(len(utterances)), np.nan_to_num(updates), height=0.4, color=colours)
     for position, utterance in enumerate(utterances):
@@ -247,6 +258,6 @@ def _draw_bars(axes: Axes, utterances: Sequence[Overfit], updates: Floats) -> No
         axes.annotate(text, (0, position - 0.2), (5, 2), textcoords="offset points", va="bottom", fontsize=8.5)
     axes.set_ylim(len(utterances) - 0.5, -0.7)
     axes.set_yticks(range(len(utterances)), [str(utterance.number) for utterance in utterances])
-    axes.set(xlabel="updates", ylabel="utterance")
+    axes.set(xlabel="updates", ylabel=noun)
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, max(100.0, float(np.nan_to_num(updates).max()) * 1.12))

@@ -129,7 +129,7 @@ class TrialTable:
             return []
         rows: dict[str, list[int]] = {}
         for row, (first, second) in enumerate(zip(*self.speakers, strict=True)):
-            for name in {first, second}:
+            for name in dict.fromkeys((first, second)):
                 rows.setdefault(name, []).append(row)
         found = [self._errors_of(name, np.array(own)) for name, own in rows.items()]
         return sorted(found, key=lambda one: (-one.rate, -one.accepted - one.missed, one.speaker))

@@ -106,7 +106,7 @@ def _draw_rates(axes: Axes, judged: Judged) -> list[Row]:
         return rows
     axes.set_yticks(range(len(names)), [name.replace("_", " ").replace("der full", "error rate") for name in names])
     axes.set_ylim(len(names) - 0.5, -0.6)
-    axes.set_xlim(0, 1.45 * max(axes.dataLim.x1, 1e-3))
+    axes.set_xlim(0, 1.75 * max(axes.dataLim.x1, 1e-3))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel("blue: the model, 95 % interval; grey: without listening")
     axes.grid(axis="y", visible=False)

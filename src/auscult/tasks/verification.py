@@ -242,11 +242,12 @@ class Verification(Task):
         return Loss(output.loss, output.count, {output.accuracy_name: float(output.correct.float().mean()), **output.terms})
 
     def expected_initial_loss(self, batch: VerificationBatch) -> Expectation | None:
-        """Return the loss of embeddings of random direction, from 50 speakers on: of the run, or of the batch where those are compared."""
-        if self._criterion is None:
-            return None
-        compared = self.specification.classes if self._criterion.minimum_utterances == 1 else len(batch.speakers)
-        if compared < FEWEST_CLASSES:
+        """Return the loss of embeddings of random direction, from 50 speakers in a batch on.
+
+        A fresh network's embeddings are much alike, so each speaker of the batch is one draw: a check, which learns one beside another,
+        strays by a fifth.
+        """
+        if self._criterion is None or len(batch.speakers) < FEWEST_CLASSES:
             return None
         expected = self._criterion.initial(*batch.sample_lengths.shape)
         return None if expected is None else Expectation(expected.value, tolerance=0.05, formula=expected.formula)
