@@ -42,9 +42,6 @@ SHORTEST_PAUSE = 0.4
 """Seconds of silence that end a turn: what the alignments of AMI bridge is shorter."""
 BACKCHANNELS = 0.6
 """Share of the overlapping turns that lie inside the other's turn, where they are short enough."""
-MEAN_OVERLAP = 0.95
-"""Seconds by which a turn that starts early precedes the other's end, on average (AMI development meetings)."""
-
 LEAST_OWED = 0.3
 """Seconds of overlap that must be owed before a turn starts early: one that is drawn pays back more than is owed."""
 
@@ -176,7 +173,7 @@ def _talk(decks: dict[str, PieceDeck], settings: Conversations, random: np.rando
     placed: list[_Placed] = []
     while True:
         length = float(np.clip(random.lognormal(np.log(settings.turn[0]), settings.turn[1]), SHORTEST_TURN, LONGEST_TURN))
-        speaker, start = _next(placed, shares, length, target, pause, settings.hold, random)
+        speaker, start = _next(placed, shares, length, target, pause, settings, random)
         start = start if placed else min(start, settings.seconds / 2)  # somebody speaks in every conversation
         start = round(start * rate) / rate
         length = min(length, settings.seconds - start)
@@ -186,7 +183,7 @@ def _talk(decks: dict[str, PieceDeck], settings: Conversations, random: np.rando
 
 
 def _next(
-    placed: Sequence[_Placed], shares: dict[str, float], length: float, target: float, pause: float, hold: float,
+    placed: Sequence[_Placed], shares: dict[str, float], length: float, target: float, pause: float, settings: Conversations,
     random: np.random.Generator,
 ) -> tuple[str, float]:  # fmt: skip
     """Return who speaks next, and when."""
@@ -199,9 +196,9 @@ def _next(
     if owed > LEAST_OWED and others:
         speaker, room = _pick(shares, last.speaker, random), last.end - last.start
         inside = length < 0.8 * room and random.random() < BACKCHANNELS
-        early = float(random.exponential(MEAN_OVERLAP))
+        early = float(random.exponential(settings.overlap_seconds))
         start = last.start + float(random.uniform(0.1 * room, room - length)) if inside else last.end - min(early, 0.8 * min(length, room))
-    elif not others or random.random() < hold:
+    elif not others or random.random() < settings.hold:
         speaker, start = last.speaker, last.end + SHORTEST_PAUSE + float(random.exponential(pause))
     else:
         speaker, start = _pick(shares, last.speaker, random), last.end + float(random.exponential(pause))

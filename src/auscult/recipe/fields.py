@@ -93,6 +93,8 @@ class Conversations(Part):
     """Fewest and most speakers of a conversation."""
     overlap: Annotated[float, Field(ge=0, le=0.5)] = 0.14
     """Share of the speech during which more than one speaks, on average; conversations differ."""
+    overlap_seconds: Annotated[float, Field(gt=0)] = 0.95
+    """Seconds by which a turn that starts early precedes the other's end, on average."""
     turn: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(ge=0)]] = (2.0, 1.3)
     """Median length of a turn in seconds, and the standard deviation of its natural logarithm, as drawn; what is laid out is shorter by
     what ends at a pause, at the end of a recording or of the conversation."""
