@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import time
@@ -329,3 +330,15 @@ def check_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def training_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished and judged training run; tests only read it."""
     return build_training(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="session")
+def speakers() -> Any:
+    """The module beside this file that writes runs of verification and diarization."""
+    place = Path(__file__).with_name("speaker_runs.py")
+    found = importlib.util.spec_from_file_location("speaker_runs", place)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module

@@ -98,16 +98,20 @@ class TrialTable:
         return UNKNOWN not in {*self.speakers[0], *self.speakers[1]}
 
     def by_duration(self, most: int = 5) -> list[dict[str, Any]]:
-        """Return the equal error rate by the shorter of the two recordings, in up to `most` groups of equally many trials."""
-        seconds = np.minimum(self.column("enrol_seconds"), self.column("test_seconds"))
-        edges = np.unique(np.quantile(seconds, np.linspace(0.0, 1.0, most + 1)).round(3))
-        place = np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, max(len(edges) - 2, 0))
-        rows = []
-        for group in range(max(len(edges) - 1, 1)):
-            low, high = float(edges[group]), float(edges[min(group + 1, len(edges) - 1)])
-            name = f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-            rows.append({"seconds": name, **self._rate(np.flatnonzero(place == group))})
-        return rows
+        """Return the equal error rate by the shorter of the two recordings.
+
+        Groups of equally many trials, at most `most`; each length is one where there are no more of them.
+        """
+        seconds = np.minimum(self.column("enrol_seconds"), self.column("test_seconds")).round(2)
+        values = np.unique(seconds)
+        if len(values) <= most:
+            return [{"seconds": f"{value:.3g}", **self._rate(np.flatnonzero(seconds == value))} for value in values.tolist()]
+        edges = np.unique(np.quantile(seconds, np.linspace(0.0, 1.0, most + 1)).round(2))
+        place = np.clip(np.searchsorted(edges, seconds, side="right") - 1, 0, len(edges) - 2)
+        return [
+            {"seconds": f"{edges[group]:.3g} to {edges[group + 1]:.3g}", **self._rate(np.flatnonzero(place == group))}
+            for group in range(len(edges) - 1)
+        ]
 
     def _rate(self, rows: NDArray[np.intp]) -> dict[str, Any]:
         target, score = self.target[rows], self.column("score")[rows]
