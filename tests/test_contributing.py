@@ -14,7 +14,9 @@ import pytest
 import soundfile
 
 from auscult.registry import registered, scope
+from auscult.report import write_report
 from auscult.testing.corpora import toy_corpus
+from auscult.training.check import check
 
 GUIDE = Path(__file__).resolve().parents[1] / "CONTRIBUTING.md"
 BLOCKS = dict(re.findall(r'^```python title="(\S+)"\n(.*?)^```', GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL))
@@ -66,3 +68,16 @@ def test_task(tmp_path: Path) -> None:
     space = run(["task", "task-test"], manifest=manifest, root=tmp_path / "runs")
     assert space["result"].state == "COMPLETE"
     assert {item["chosen"] for item in space["auscult"].evaluate(space["result"].run).items} <= {"s0", "s1"}
+    page = write_report(space["result"].run).read_text(encoding="utf-8")  # of a task that no report has ever heard of
+    assert "Records of test" in page
+    assert "error_rate" in page
+
+
+def test_task_can_be_checked(tmp_path: Path) -> None:
+    """The five figures of a check are drawn for a task of somebody else, and say nothing of transcripts."""
+    space = run(["task", "task-test"], manifest=toy_corpus(tmp_path / "corpus", speakers=2, utterances=5), root=tmp_path / "runs")
+    result = check(space["recipe"], "check.utterances=1", "check.updates=3", root=tmp_path / "checks")
+    page = write_report(result.run).read_text(encoding="utf-8")
+    assert page.count("data:image/") == 5
+    assert "CTC loss" not in page
+    assert "transcript" not in page

@@ -234,6 +234,10 @@ def test_evaluate_recordings(runs: dict[str, Path], capsys: pytest.CaptureFixtur
     assert "regions: UEM" in value["protocol"]
     assert value["real_time_factor"] > 0
     assert [Path(one).name for one in value["figures"]] == ["timeline.one.png", "timeline.twö.v1.png"]
+    kept = RunDirectory.open(runs["segmentation"]).read_summary("recordings")
+    assert (kept["systems"], kept["per_file"], kept["protocol"]) == (value["systems"], value["per_file"], value["protocol"])
+    assert kept["figures"] == ["timeline.one.png", "timeline.twö.v1.png"]
+    assert (kept["checkpoint"], kept["embedding"], kept["reference"]) == ("best", None, recordings.name)
     assert main([*map(str, words)]) == 0
     text = capsys.readouterr().out
     assert "one speaker everywhere" in text

@@ -124,3 +124,69 @@ def diarization_run(root: Path, events: Sequence[dict[str, Any]] = ()) -> Path:
     }  # fmt: skip
     summary = {"metrics": metrics, "intervals": {"frame_error": [0.1, 0.65], "local_der_full": [0.1, 0.6]}}
     return build_run(root, "diarization", {"test": (items, summary)}, events)
+
+
+def check_run(root: Path, task: str) -> Path:
+    """A check of two items: the first learned and right, the second learned and wrong; a task of others logs no measures."""
+    identity = Identity("a" * 64, "b" * 64, {"training/stepper.py": "c0ffee"}, {"python": "3.11"})
+    labels = list(CLASSES) if task == "diarization" else ["v0", "v1", "v2"]
+    run = RunDirectory.create(root, f"{task}-small-check", f"task: {{name: {task}}}\nseed: 0\n", identity, labels, "check")
+    front_end = {"name": "LogMel", "bins": 40, "frame_step": 0.01, "sample_rate": 8000}
+    log: list[dict[str, Any]] = [
+        {"event": "start", "verb": "check", "task": task, "model": "small", "recipe": {}},
+        {"event": "model", "parameters": 10, "frame_step": 0.02, "front_end": front_end,
+         "parts": [{"name": "fc", "type": "Linear", "parameters": 10, "output_shape": [1, 2], "depth": 1}]},
+    ]  # fmt: skip
+    sizes = {
+        "verification": {"input_frames": 501, "bins": 40, "dimensions": 192, "speakers": 3},
+        "diarization": {"input_frames": 501, "bins": 40, "output_frames": 251, "speakers": 2},
+    }.get(task, {})
+    for index in range(2):
+        right = index == 0
+        measures: dict[str, float] = {}
+        if task == "verification":
+            measures = {"accuracy": float(right), "target_similarity": 0.8, "other_similarity": 0.3}
+        elif task == "diarization":
+            measures = {"frame_error": 0.0 if right else 10 / 251, "local_der_full": 0.0 if right else 0.1}
+        log.append(
+            {"event": "utterance", "index": index, "id": f"item{index}", "seconds": 5.0, "initial_loss": 2.0, "threshold": 0.1, **sizes}
+        )
+        for update in range(1, 6):
+            log.append(
+                {
+                    "event": "step",
+                    "index": index,
+                    "update": update,
+                    "loss": 2.0 / 3**update,
+                    "gradient_norm": 1.0,
+                    "elapsed": 0.1,
+                    **measures,
+                }
+            )
+        end = {"event": "utterance_end", "index": index, "id": f"item{index}", "update": 5, "loss": 0.01, "stop_reason": "threshold"}
+        log.append({**end, "seconds": 1.0, "right": right if sizes else None, **measures})
+        if sizes:
+            _arrays(run, index, task, right)
+    run.events.path.write_text("".join(json.dumps({"time": 1.0, **event}) + "\n" for event in log), encoding="utf-8")
+    run.set_state(State.RUNNING)
+    run.set_state(State.COMPLETE, "failed")
+    return run.path
+
+
+def _arrays(run: RunDirectory, index: int, task: str, right: bool) -> None:
+    random = np.random.default_rng(index)
+    shown: dict[str, Any] = {
+        "waveform": random.standard_normal(40_000).astype(np.float32), "sample_rate": np.array(8000),
+        "waveform_log_mel": random.standard_normal((501, 40)), "features": random.standard_normal((501, 40)),
+    }  # fmt: skip
+    if task == "verification":
+        shown |= {"cosines": np.array([0.8, 0.3 if right else 0.9, -0.1]), "labels": np.array(["v0", "v1", "v2"]), "target": np.array(0)}
+    else:
+        true = np.repeat([0, 1, 4], [51, 100, 100])
+        probabilities = np.full((251, 7), 0.01)
+        probabilities[np.arange(251), true] = 0.9
+        if not right:
+            probabilities[100:110] = np.eye(7)[2]
+        shown |= {"probabilities": probabilities, "classes": true, "labels": np.array(CLASSES)}
+    run.arrays_folder.mkdir(parents=True, exist_ok=True)
+    np.savez(run.arrays_folder / f"{index}.npz", **shown)

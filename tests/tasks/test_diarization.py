@@ -219,3 +219,17 @@ def test_real_meetings_are_read(data_pack: Path) -> None:
     batch = task.collate(list(task.cuts("test"))[:2])
     assert batch.samples.shape[1] > 159_000
     assert bool(batch.activity.any())
+
+
+def test_tables_of_classes_agree_with_the_frame_errors_under_every_order() -> None:
+    powerset, generator = labels.Powerset(3, 2), torch.Generator().manual_seed(0)
+    for _ in range(50):
+        target, found = torch.randint(0, 7, (2, 60), generator=generator)
+        record = labels.class_errors(target, found, powerset)
+        table = torch.tensor(record["classes"])  # (true, found), found speakers renamed
+        assert int(table.sum() - table.trace()) == record["frame_errors"]
+        assert torch.equal(table.sum(1), torch.bincount(target, minlength=7))
+        for moved in powerset.class_permutations:  # the same answer with other names for the speakers
+            renamed = labels.class_errors(target, moved[target], powerset)
+            assert renamed["frame_errors"] == 0
+            assert torch.equal(torch.tensor(renamed["classes"]).diag(), torch.bincount(target, minlength=7))

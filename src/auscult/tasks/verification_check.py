@@ -62,13 +62,14 @@ def learned(model: Any, batch: VerificationBatch, labels: tuple[str, ...], sampl
         labels: training speakers, in class order.
         sample_rate: in hertz.
     """
-    output, own = _output(model, batch), batch.utterances
+    output = _output(model, batch)
+    own = len(output.cosines) // len(batch.speakers)  # rows of the first speaker: a metric loss may keep an utterance of each for reference
     true = int(batch.speakers[0])
     classes = [labels[int(one)] for one in batch.speakers] if output.cosines.shape[1] == len(batch.speakers) else list(labels)
     measures = _measures(output, batch)
     item = {
         "id": batch.ids[0],
-        "beside": batch.ids[own],
+        "beside": batch.ids[batch.utterances],
         "seconds": int(batch.sample_lengths[0].max()) / sample_rate,
         "speaker": labels[true],
         "chosen": classes[int(output.cosines[:own].mean(0).argmax())],

@@ -189,7 +189,7 @@ class _Check:
             )
         if initial < self.recipe.check.threshold:
             self.reasons.append(
-                f"{cut.id}: loss at start {initial:.3g}, below the threshold: a single utterance gives this loss nothing to learn"
+                f"{cut.id}: loss at start {initial:.3g}, below the threshold: it gives this loss nothing to learn; lower check.threshold"
             )
         self.journal.write(
             "utterance", index=index, id=cut.id, seconds=float(cut.duration), initial_loss=initial, threshold=self.recipe.check.threshold,
