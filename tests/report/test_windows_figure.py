@@ -65,3 +65,13 @@ def test_an_alarm_is_part_of_the_picture(training: Training, tmp_path: Path) -> 
     with house_style():
         figure, _ = windows_figure.draw(training, warned)
     assert any("ALARM: frame_error" in text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_bars_of_classes_are_the_margins_of_their_table(training: Training) -> None:
+    with house_style():
+        figure, tables = windows_figure.draw(training, training.judged[0])
+    heights = [bar.get_height() for bar in figure.axes[2].patches]
+    frames = sum(row["true"] for row in tables["class_shares"])
+    expected = [row[side] / frames for side in ("true", "found") for row in tables["class_shares"]]
+    assert heights == pytest.approx(expected)
+    assert expected[:7] != expected[7:]

@@ -110,10 +110,10 @@ def _draw_durations(axes: Axes, table: TrialTable) -> list[Row]:
     for place, row in enumerate(rows):
         if np.isnan(row["eer"]):
             axes.annotate("one kind only", (place, 0), (0, 4), textcoords="offset points", ha="center", fontsize=8.5)
-    axes.set_xticks(range(len(rows)), [f"{row['seconds']} s\n({row['trials']:,}, {row['targets']:,})" for row in rows], fontsize=8)
+    axes.set_xticks(range(len(rows)), [f"{row['seconds']} s\n({row['trials']:,},\n{row['targets']:,})" for row in rows], fontsize=7.5)
     axes.set_xlim(-0.6, max(len(rows) - 0.4, 0.6))
-    axes.yaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
-    axes.set_ylabel("EER, 95 % interval")
+    axes.yaxis.set_major_formatter(PercentFormatter(100.0))
+    axes.set_ylabel("EER, 95 % interval" if np.isfinite(reach).any() else "EER (groups too large for intervals)")
     axes.grid(axis="x", visible=False)
     return list(rows)
 
@@ -139,7 +139,7 @@ def _draw_speakers(axes: Axes, table: TrialTable) -> list[Row]:
     axes.set_yticks(positions, [shorten(one.speaker, 16) for one in shown], fontsize=8)
     axes.set_ylim(len(shown) - 0.4, -0.6)
     axes.set_xlim(0, max(1.0, 1.5 * max(axes.dataLim.x1, 1.0)))
-    axes.xaxis.set_major_formatter(PercentFormatter(100.0, decimals=0))
+    axes.xaxis.set_major_formatter(PercentFormatter(100.0))
     axes.set_xlabel("share of the speaker's trials, at the EER threshold of all")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")
