@@ -233,3 +233,12 @@ def test_tables_of_classes_agree_with_the_frame_errors_under_every_order() -> No
             renamed = labels.class_errors(target, moved[target], powerset)
             assert renamed["frame_errors"] == 0
             assert torch.equal(torch.tensor(renamed["classes"]).diag(), torch.bincount(target, minlength=7))
+
+
+def test_the_worst_windows_are_those_with_the_largest_share_of_wrong_frames() -> None:
+    from pathlib import Path
+
+    from auscult.training.evaluate import Evaluation
+
+    items = [{"id": name, "frame_errors": wrong, "frames": frames} for name, wrong, frames in (("a", 5, 250), ("b", 4, 20), ("c", 0, 250))]
+    assert [item["id"] for item in Evaluation(Path(), {}, items, []).worst(2)] == ["b", "a"]

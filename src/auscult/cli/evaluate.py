@@ -15,8 +15,12 @@ from auscult.errors import UserError
 if TYPE_CHECKING:
     from auscult.training.evaluate import Evaluation
 
-WORST = {"target": ("trials", ["enrol", "test", "target", "score"]), "reference": ("utterances", ["id", "reference", "hypothesis"])}
-"""What a list of the worst records is called and shows, by a key that only its records have."""
+WORST = {
+    "target": ("trials", ["enrol", "test", "target", "score"]),
+    "frame_errors": ("windows", ["id", "frame_errors", "frames", "speakers"]),
+    "reference": ("utterances", ["id", "reference", "hypothesis"]),
+}
+"""What a list of the worst records is called and shows, by a key that only its records have; others are listed by id."""
 
 
 def evaluate(
@@ -66,5 +70,5 @@ def _table(result: Evaluation, listed: list[dict[str, Any]], split: str, checkpo
     for alarm in result.summary["alarms"]:
         typer.echo(f"ALARM: {alarm}")
     if listed:
-        kind, columns = WORST["target" if "target" in listed[0] else "reference"]
+        kind, columns = next((shown for key, shown in WORST.items() if key in listed[0]), ("records", ["id"]))
         print_table(columns, [[item.get(column) for column in columns] for item in listed], f"worst {kind}")

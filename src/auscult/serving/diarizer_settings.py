@@ -29,7 +29,7 @@ class DiarizerSettings:
     hop: float = 0.1
     clustering: str = "agglomerative"
     threshold: float = 0.5
-    shortest_pause: float = 0.4
+    shortest_pause: float = 0.5
     shortest_turn: float = 0.1
 
     def __post_init__(self) -> None:

@@ -92,7 +92,9 @@ def recipe_of(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> Recip
 
 
 def _errors(item: Item) -> float:
-    """How wrong a record is: edits of a transcript, or how far a trial's score leans to the wrong side."""
+    """How wrong a record is: edits of a transcript, share of a window's frames, or how far a trial's score leans to the wrong side."""
     if "target" in item:
         return -float(item["score"]) if item["target"] else float(item["score"])
+    if "frame_errors" in item:
+        return float(item["frame_errors"]) / max(int(item["frames"]), 1)
     return sum(int(item.get(kind, 0)) for kind in ("substitutions", "insertions", "deletions"))
