@@ -136,3 +136,14 @@ def test_bad_input_is_refused() -> None:
         duration_measures([0.0], [1.0])
     with pytest.raises(UserError, match="both files of each trial"):
         paired_measures("norm", [1.0], [1.0, 2.0])
+
+
+def test_few_speakers_are_little_evidence() -> None:
+    """Separable trials of twelve speakers must not promise what twelve speakers cannot show; many speakers may promise more."""
+    random = np.random.default_rng(0)
+    target = np.arange(4000) % 4 == 0
+    scores = np.where(target, 0.9, 0.1) + 0.02 * random.standard_normal(4000)
+    sure = fit_calibration(scores, target).log_likelihood_ratio([0.9])[0]
+    few, many = (fit_calibration(scores, target, speakers=count).log_likelihood_ratio([0.9])[0] for count in (12, 1000))
+    assert few == pytest.approx(np.log(13), rel=0.05)  # odds of (1 - doubt) to doubt
+    assert few < many <= sure

@@ -3,7 +3,9 @@
 Problem: a cosine of 0.31 means nothing to a user, a threshold tuned on one list fails on another, and short recordings score lower.
 Choice: logistic regression on the score and on quality measures (durations, norms, cohort means), fitted by minimising Cllr on
 trials of held-out speakers, so that the result is the natural logarithm of a likelihood ratio and any prior can be added later. Inputs
-are standardised and weights lightly penalised: perfectly separated trials otherwise send them to infinity. Standardised inputs also
+are standardised and weights lightly penalised: perfectly separated trials otherwise send them to infinity. Thousands of trials of a
+dozen speakers are a dozen observations: labels are believed as far as that goes (Platt 1999, with speakers for cases), so that nobody
+is told 0.9999 on the evidence of twelve people. Standardised inputs also
 make the weights comparable. Sources: Brümmer and du Preez 2006; quality measures as in Thienpondt et al. 2021 (arXiv 2010.11255).
 """
 
@@ -105,6 +107,7 @@ def fit_calibration(
     measures: Mapping[str, ArrayLike] | None = None,
     prior: float = 0.5,
     penalty: float = _PENALTY,
+    speakers: int | None = None,
 ) -> Calibration:
     """Fit a calibration on trials of speakers who are neither in training nor in the test list.
 
@@ -114,6 +117,7 @@ def fit_calibration(
         measures: (trials,) values by name, such as those of `duration_measures`.
         prior: share of target trials to be good at; 0.5 minimises Cllr itself.
         penalty: of the squared weights, above 0.
+        speakers: whom the trials are of; a label is then taken to be wrong with probability 1 / (speakers + 2). None believes all.
 
     Raises:
         UserError: as `DetectionCurve.of`; a measure does not fit; the prior or the penalty is out of range.
@@ -129,7 +133,8 @@ def fit_calibration(
     table = _table(values, measures or {}, inputs)
     means, scales = table.mean(axis=0), table.std(axis=0)
     scales = np.where(scales > 1e-12 * np.maximum(1.0, np.abs(means)), scales, 1.0)
-    solution = _minimise((table - means) / scales, labels, prior, penalty)
+    doubt = 0.0 if speakers is None else 1.0 / (speakers + 2)
+    solution = _minimise((table - means) / scales, labels, prior, penalty, doubt)
     odds = (table - means) / scales @ solution[:-1] + solution[-1]
     return Calibration(
         inputs=inputs,
@@ -211,16 +216,23 @@ def _table(scores: ArrayLike, measures: Mapping[str, ArrayLike], inputs: tuple[s
     return np.stack([columns[name] for name in inputs], axis=1)
 
 
-def _minimise(table: NDArray[np.float64], labels: NDArray[np.bool_], prior: float, penalty: float) -> NDArray[np.float64]:
-    """Return weights and bias (inputs + 1,) that minimise the prior-weighted cost in bits, and the penalty of the weights."""
+def _minimise(table: NDArray[np.float64], labels: NDArray[np.bool_], prior: float, penalty: float, doubt: float) -> NDArray[np.float64]:
+    """Return weights and bias (inputs + 1,) that minimise the prior-weighted cost in bits, and the penalty of the weights.
+
+    Labels are wrong with probability `doubt`.
+    """
     signs = np.where(labels, 1.0, -1.0)
     share = np.where(labels, prior / labels.sum(), (1.0 - prior) / (~labels).sum()) / math.log(2.0)
     offset = math.log(prior / (1.0 - prior))
 
     def cost(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         odds = signs * (table @ parameters[:-1] + parameters[-1] + offset)
-        slope = -share * signs * np.exp(-np.logaddexp(0.0, odds))  # derivative of log(1 + e^-odds)
-        value = share @ np.logaddexp(0.0, -odds) + penalty / 2 * parameters[:-1] @ parameters[:-1]
+        believed = np.exp(-np.logaddexp(0.0, -odds))  # of the label as it is given
+        slope = share * signs * (believed - (1.0 - doubt))  # derivative of (1 - doubt) log(1 + e^-odds) + doubt log(1 + e^odds)
+        value = (
+            share @ ((1.0 - doubt) * np.logaddexp(0.0, -odds) + doubt * np.logaddexp(0.0, odds))
+            + penalty / 2 * parameters[:-1] @ parameters[:-1]
+        )
         return float(value), np.append(table.T @ slope + penalty * parameters[:-1], slope.sum())
 
     start = np.zeros(table.shape[1] + 1)

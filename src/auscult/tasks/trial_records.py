@@ -145,7 +145,8 @@ def _bootstrap(items: Sequence[Item], column: str) -> dict[str, tuple[float, flo
 def calibration_of(items: Sequence[Item]) -> Calibration:
     """Return the calibration that records of trials give: score and durations to log-likelihood ratio."""
     measures = duration_measures(column_of(items, "enrol_seconds"), column_of(items, "test_seconds"))
-    return fit_calibration(column_of(items, "score"), targets_of(items), measures)
+    speakers = {str(item[f"{side}_speaker"]) for item in items for side in ("enrol", "test")}
+    return fit_calibration(column_of(items, "score"), targets_of(items), measures, speakers=len(speakers))
 
 
 def trial_alarms(items: Sequence[Item]) -> list[str]:
