@@ -58,7 +58,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     voices = make_run(root, "voices", {"name": "verification"}, ENCODER, Specification("verification", RATE, ("a", "b")), "encoder.")
     scores = ((0.95, True), (0.9, True), (0.75, True), (0.8, False), (0.7, False), (0.6, False))
     items = [
-        {"id": f"{place}", "score": score, "target": target, "enrol_seconds": 3.0, "test_seconds": 3.0}
+        {
+            "id": f"{place}",
+            "score": score,
+            "target": target,
+            "enrol_seconds": 3.0,
+            "test_seconds": 3.0,
+            "enrol_speaker": "a",
+            "test_speaker": "a" if target else "b",
+        }
         for place, (score, target) in enumerate(scores)
     ]
     RunDirectory.open(voices).write_items("validation", items)

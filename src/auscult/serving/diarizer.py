@@ -17,10 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from auscult.audio.reading import read_audio
-from auscult.audio.resampling import resample, upsampling_note
 from auscult.errors import UserError
 from auscult.metrics.segments import Turn
+from auscult.serving.audio_input import check_length, read_at
 from auscult.serving.diarizer_runs import find_embedding_run, load_encoder, load_segmenter, merge_threshold
 from auscult.serving.diarizer_settings import DiarizerSettings, Speakers
 from auscult.serving.segmenter import LocalActivity, Segmenter, join_activity
@@ -166,11 +165,7 @@ class Diarizer:
         Raises:
             UserError: says how long it would have to be.
         """
-        rate, least = self.segmenter.grid.sample_rate, self.segmenter.minimum_samples
-        if samples < least:
-            raise UserError(
-                f"{name}: {samples / rate:.3f} s of audio, the model needs at least {least / rate:.3f} s; give a longer recording"
-            )
+        check_length(samples, self.segmenter.minimum_samples, self.segmenter.grid.sample_rate, name)
 
     def frames(self, heard: Heard, labels: NDArray[np.int64], clusters: int, wanted: Speakers) -> FrameActivity:
         """Decide every frame, given the cluster of every local speaker: labels (windows, speakers).
@@ -198,9 +193,8 @@ class Diarizer:
             if source.ndim != 1 or not np.isfinite(source).all():
                 raise UserError(f"samples of shape {source.shape}: expected (time,), one channel, finite numbers")
             return np.asarray(source, np.float32), "the samples", []
-        samples, sample_rate = read_audio(source)
-        note = upsampling_note(sample_rate, self.segmenter.grid.sample_rate)
-        return resample(samples, sample_rate, self.segmenter.grid.sample_rate), str(source), [] if note is None else [f"{source}: {note}"]
+        samples, notes = read_at(source, self.segmenter.grid.sample_rate)
+        return samples, str(source), notes
 
     def _segment(self, samples: NDArray[np.float32], starts: NDArray[np.int64]) -> LocalActivity:
         """Segment all windows, a few at a time: together they are many times the recording."""

@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from auscult.audio.reading import read_audio
-from auscult.audio.resampling import resample, upsampling_note
 from auscult.data.embedding_cache import EmbeddingCache
 from auscult.data.sampling import plan_sorted
 from auscult.errors import UserError
@@ -26,6 +24,7 @@ from auscult.models.speaker_encoder import SpeakerEncoder
 from auscult.runs.directory import RunDirectory
 from auscult.runs.files import replace_with
 from auscult.runs.identity import canonical_hash
+from auscult.serving.audio_input import check_length, read_at
 from auscult.specification import Specification
 from auscult.tasks.speaker_start import weights_digest
 from auscult.tasks.trial_records import calibration_of
@@ -112,9 +111,9 @@ class SpeakerEmbedder:
         unique = list(dict.fromkeys(names))
         waves, notes = [], []
         for name in unique:
-            samples, note = self._samples(Path(name))
+            samples, said = self._samples(Path(name))
             waves.append(samples)
-            notes += [] if note is None else [f"{name}: {note}"]
+            notes += said
         vectors = self._embed(waves)
         rows = [unique.index(name) for name in names]
         seconds = np.array([len(wave) for wave in waves]) / self.specification.sample_rate
@@ -140,17 +139,10 @@ class SpeakerEmbedder:
         told = f"logistic, fitted on {self.calibration.trials} validation trials of the run"
         return Comparison(str(first), str(second), score, float(ratio[0]), float(probability(ratio, prior)[0]), prior, told)
 
-    def _samples(self, path: Path) -> tuple[NDArray[np.float32], str | None]:
-        samples, rate = read_audio(path)
-        wanted = self.specification.sample_rate
-        samples = resample(samples, rate, wanted)
-        shortest = self.encoder.minimum_samples
-        if len(samples) < shortest:
-            raise UserError(
-                f"{path}: {len(samples) / wanted:.3f} s of audio, the encoder needs at least {shortest / wanted:.3f} s; "
-                "give a longer recording"
-            )
-        return samples, upsampling_note(rate, wanted)
+    def _samples(self, path: Path) -> tuple[NDArray[np.float32], list[str]]:
+        samples, notes = read_at(path, self.specification.sample_rate)
+        check_length(len(samples), self.encoder.minimum_samples, self.specification.sample_rate, path)
+        return samples, notes
 
     def _embed(self, waves: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
         """Return (files, dimensions), computed in batches of similar length."""

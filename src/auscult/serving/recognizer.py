@@ -13,11 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from auscult.audio.reading import read_audio
-from auscult.audio.resampling import resample
 from auscult.data.alphabet import Alphabet
 from auscult.errors import UserError
 from auscult.runs.directory import RunDirectory
+from auscult.serving.audio_input import check_length, read_at
 from auscult.specification import Specification
 from auscult.training.checkpoint import load_checkpoint, load_weights
 from auscult.training.evaluate import recipe_of
@@ -52,15 +51,9 @@ class Recognizer:
         return [self._transcribe(Path(path)) for path in paths]
 
     def _transcribe(self, path: Path) -> dict[str, Any]:
-        samples, sample_rate = read_audio(path)
-        samples = resample(samples, sample_rate, self.specification.sample_rate)
+        samples, _ = read_at(path, self.specification.sample_rate)
+        check_length(len(samples), int(getattr(self.model, "minimum_samples", 1)), self.specification.sample_rate, path)
         device = next(self.model.parameters()).device
-        shortest = int(getattr(self.model, "minimum_samples", 1))
-        if len(samples) < shortest:
-            raise UserError(
-                f"{path}: {len(samples) / self.specification.sample_rate:.3f} s of audio, the model needs at least "
-                f"{shortest / self.specification.sample_rate:.3f} s; give a longer recording"
-            )
         with torch.inference_mode():
             output = self.model(torch.from_numpy(samples)[None].to(device), torch.tensor([len(samples)], device=device))
         log_probabilities = torch.log_softmax(output.logits[0, : int(output.lengths[0])].float(), -1).cpu().numpy()
