@@ -30,7 +30,7 @@ def errors(turns: list[Turn], found: Diarization, seconds: float) -> float:
 
 
 @pytest.mark.parametrize(("seed", "seconds", "people"), CASES)
-@pytest.mark.parametrize("clustering", ["agglomerative", "spectral"])
+@pytest.mark.parametrize("clustering", ["agglomerative", "spectral", "vbx"])
 def test_known_networks_give_no_error(seed: int, seconds: float, people: int, clustering: str) -> None:
     turns = known_conversation(seed, seconds, people)
     diarizer = Diarizer(KnownSegmenter(), KnownVoices(), replace(EXACT, clustering=clustering))

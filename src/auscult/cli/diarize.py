@@ -25,7 +25,9 @@ def diarize(
     speakers: Annotated[int | None, typer.Option(min=1, help="Number of speakers, if known.")] = None,
     min_speakers: Annotated[int, typer.Option(min=1, help="Fewest speakers.")] = 1,
     max_speakers: Annotated[int | None, typer.Option(min=1, help="Most speakers.")] = None,
-    clustering: Annotated[Literal["agglomerative", "spectral"], typer.Option(help="How speakers are counted and found.")] = "agglomerative",
+    clustering: Annotated[
+        Literal["agglomerative", "spectral", "vbx"], typer.Option(help="How speakers are counted and found.")
+    ] = "agglomerative",
     stream: Annotated[bool, typer.Option("--stream", help="Decide while listening, 0.5 s at a time, as on a live stream.")] = False,
     reference: Annotated[Path | None, typer.Option(help="RTTM file or folder that --figure shows beside the answer.")] = None,
     figure: Annotated[Path | None, typer.Option(help="Draw who spoke when to this picture (png, svg or pdf); needs --reference.")] = None,

@@ -242,7 +242,7 @@ def load_diarizer(
         run: diarization run, for the segmentation.
         embedding: verification run, for the voices; None takes the only finished one of the same sample rate beside `run`.
         checkpoint: which weights of the segmentation; the voices take the best of their run.
-        clustering: "agglomerative" or "spectral".
+        clustering: "agglomerative", "spectral" or "vbx".
         device: "auto", "cpu" or "cuda".
 
     Raises:
@@ -262,7 +262,7 @@ def load_diarizer(
         raise UserError(f"{chosen}: takes {encoder_rate} Hz and the segmentation {rate} Hz; use two runs of the same sample rate")
     threshold = merge_threshold(chosen)
     notes = [] if embedding is not None else [f"voices by {chosen.name}, the only finished verification run beside this one"]
-    if threshold is None and clustering == "agglomerative":
+    if threshold is None and clustering != "spectral":
         notes.append(f"{chosen.name} has no validation trials: voices count as one person above a cosine of {settings.threshold}")
     settings = replace(settings, threshold=settings.threshold if threshold is None else float(np.clip(threshold, -1.0, 1.0)))
     return Diarizer(segmenter, EncoderVoices(encoder), settings, tuple(notes))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from auscult.errors import UserError
 
-CLUSTERINGS = ("agglomerative", "spectral")
+CLUSTERINGS = ("agglomerative", "spectral", "vbx")
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,9 @@ class DiarizerSettings:
 
     Attributes:
         hop: distance of windows as a share of a window.
-        clustering: "agglomerative" (average linkage on cosine distances) or "spectral" (number of speakers from the largest eigengap).
-        threshold: cosine similarity above which two voices count as one person, for agglomerative clustering.
+        clustering: "agglomerative" (average linkage on cosine distances), "spectral" (number of speakers from the largest eigengap) or
+            "vbx" (tight clusters, which a variational Bayes model then gives up where they explain nothing).
+        threshold: cosine similarity above which two voices count as one person, for agglomerative clustering and VBx.
         shortest_pause: seconds; a shorter pause of a speaker is filled. The default is the shortest pause that ends a turn in the simulated
             conversations that segmentation is trained on.
         shortest_turn: seconds; a shorter turn is dropped.
@@ -36,7 +37,7 @@ class DiarizerSettings:
         if not 0 < self.hop <= 1:
             raise UserError(f"hop: {self.hop} of a window; expected more than 0 and at most 1")
         if self.clustering not in CLUSTERINGS:
-            raise UserError(f'clustering "{self.clustering}" is not known; choose {" or ".join(CLUSTERINGS)}')
+            raise UserError(f'clustering "{self.clustering}" is not known; choose {", ".join(CLUSTERINGS)}')
         if not -1 <= self.threshold <= 1:
             raise UserError(f"threshold: {self.threshold}; a cosine similarity lies between -1 and 1")
         if self.shortest_pause < 0 or self.shortest_turn < 0:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from auscult.ops.clustering import agglomerative, spectral
+from auscult.ops.vbx import vbx
 from auscult.serving.diarizer_settings import DiarizerSettings, Speakers
 from auscult.serving.speaker_assignment import UNASSIGNED, assign_speakers, centroids_of
 
@@ -28,6 +29,8 @@ _TOGETHER_IN_ALL = 0.5
 """Seconds of the recording for which such a person must be heard to be added."""
 _NEIGHBOURS_OF_WINDOWS = 2.0
 """Neighbours kept in the graph, in windows without overlap: with fewer, every stretch is near to nothing but its own copies."""
+_TIGHTER = 0.5
+"""Share of the distance threshold at which the clusters are cut that VBx starts from."""
 _MOST_SPEAKERS = 10
 """Most speakers the eigengap looks for where no limit is given."""
 
@@ -85,7 +88,16 @@ def cluster_speakers(
 
 
 def _cluster(embeddings: NDArray[np.float64], wanted: Speakers, settings: DiarizerSettings) -> NDArray[np.int64]:
-    """Return labels (items,); the eigengap needs about 40 embeddings, fewer are merged by threshold whatever the method."""
+    """Return labels (items,); the eigengap needs about 40 embeddings, fewer are merged by threshold whatever the method.
+
+    VBx gives speakers up and adds none, so it starts from more and tighter clusters; where it ends outside the wanted numbers, the
+    agglomerative answer within them stands.
+    """
+    if settings.clustering == "vbx":
+        tight = agglomerative(embeddings, (1.0 - settings.threshold) * _TIGHTER)
+        refined = vbx(embeddings, tight, loop_probability=0.0).labels
+        if wanted.allow(int(refined.max()) + 1):
+            return refined
     if settings.clustering == "spectral" and len(embeddings) >= _FEWEST_FOR_SPECTRAL:
         largest = _MOST_SPEAKERS if wanted.maximum is None else wanted.maximum
         neighbours = max(6, round(_NEIGHBOURS_OF_WINDOWS / settings.hop))
