@@ -20,7 +20,7 @@ from auscult.serving.diarizer import Diarization, Diarizer
 from auscult.serving.diarizer_settings import DiarizerSettings
 from auscult.testing.known_conversations import RATE, STEP, KnownSegmenter, KnownVoices, encode_turns, known_conversation
 
-EXACT = DiarizerSettings(shortest_pause=0.0, shortest_turn=0.0)
+EXACT = DiarizerSettings(hop=0.1, shortest_pause=0.0, shortest_turn=0.0)
 CASES = [(seed, seconds, people) for seed in range(4) for seconds, people in ((4.4, 2), (23.0, 2), (31.013, 3), (60.5, 3))]
 
 

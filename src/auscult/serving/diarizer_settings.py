@@ -27,7 +27,7 @@ class DiarizerSettings:
         shortest_turn: seconds; a shorter turn is dropped.
     """
 
-    hop: float = 0.1
+    hop: float = 0.05
     clustering: str = "agglomerative"
     threshold: float = 0.5
     shortest_pause: float = 0.5
