@@ -185,6 +185,7 @@ def test_a_trial_list_is_read_against_the_files_of_the_test_split(verification: 
     items = judge(task, Listener())
     assert [(item["enrol"], item["test"], item["target"]) for item in items] == [("s6_0", "s6_1", True), ("s6_0", "s7_2", False)]
     assert "list trials.txt" in task.protocol()["trials"]
+    assert judge(build(verification(trials=str(path), pieces=0.5)), Listener()) == items  # a list names whole recordings
     path.write_text("1 s6_0 s6_1\n0 s6_0 s9_2\n", encoding="utf-8")
     with pytest.raises(UserError, match=r'trials\.txt:2: unknown file "s9_2"'):
         judge(build(verification(trials=str(path))), Listener())

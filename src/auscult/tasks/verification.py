@@ -80,7 +80,8 @@ class Verification(Task):
         margin_warm_up: shares of the run's updates at which the margin starts to grow and is whole; [0, 0] has it whole from the start.
         utterance_seconds: a training recording counts as one utterance for every so many seconds, and crops start anywhere in it; null
             counts every recording once.
-        pieces: cut recordings of the other splits into pieces of so many seconds, for corpora with one recording per speaker.
+        pieces: cut recordings of the other splits into pieces of so many seconds, for corpora with one recording per speaker; what a trial
+            list names stays whole.
         crops: judge the mean over this many evenly spaced crops of `crop_frames`; 0 judges whole files.
         crop_frames: length of those crops, in frames of 10 ms.
         pairs: most trials made from a split that has no list.
@@ -131,6 +132,7 @@ class Verification(Task):
         if trials is not None and trial_audio is not None:
             self._cuts["test"] = list(cuts_of_files(read_trials(resolve(trials)).ids, resolve(trial_audio)))
         check_disjoint(self._cuts, sessions=session_names == "corpus")
+        self.trial_list = None if trials is None else resolve(trials)
         self._cut_up(utterance_seconds, pieces)
         labels = tuple(sorted({speaker_of(cut) for cut in self._cuts.get("train", ())}))
         self.specification = Specification("verification", sample_rate, labels)
@@ -139,7 +141,6 @@ class Verification(Task):
         self.store = AudioStore(sample_rate, recipe.data.cache_megabytes)
         self.augmentations = [section.build() for section in recipe.data.augment]
         self.pairs, self.pieces, self.cohort_name, self.cohort_top = pairs, pieces, as_norm, as_norm_top or None
-        self.trial_list = None if trials is None else resolve(trials)
         self.picture = LogMel(sample_rate, normalise="none") if baseline else None
         self.cohort: Cohort | None = None
         self.calibration: Calibration | None = None
@@ -148,8 +149,9 @@ class Verification(Task):
         self._criterion: SpeakerLoss | None = None
 
     def _cut_up(self, utterance_seconds: float | None, pieces: float | None) -> None:
+        whole = {"train"} if self.trial_list is None else {"train", "test"}  # a list names whole recordings
         for name, cuts in self._cuts.items():
-            if name != "train" and pieces is not None:
+            if name not in whole and pieces is not None:
                 self._cuts[name] = cut_pieces(cuts, pieces)
         if "train" in self._cuts:
             counted = self._cuts["train"]
