@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable
-from statistics import median
+from functools import partial
 
 import jiwer
 import numpy as np
@@ -21,19 +19,13 @@ from auscult.metrics.bootstrap import bootstrap_ratio
 from auscult.metrics.error_rate import word_errors
 from auscult.tasks.decoders.greedy import GreedyDecoder
 from auscult.tasks.decoders.prefix_beam import PrefixBeamDecoder
+from shared_parts.timing import median_seconds
 
 UTTERANCES, SPEAKERS, REPEATS = 2620, 40, 3
 WORDS = ["the", "of", "and", "to", "auscultation", "hears", "what", "is", "wrong", "inside"]
 
 
-def seconds(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for kept, run in zip(times, (ours, theirs), strict=True):
-            began = time.process_time()
-            run()
-            kept.append(time.process_time() - began)
-    return median(times[0]), median(times[1])
+seconds = partial(median_seconds, repeats=REPEATS)
 
 
 def texts(random: np.random.Generator) -> tuple[list[str], list[str]]:

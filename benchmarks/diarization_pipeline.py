@@ -15,10 +15,8 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -32,6 +30,7 @@ from auscult.serving.diarizer import Diarizer, load_diarizer
 from auscult.serving.diarizer_settings import Speakers
 from auscult.serving.voices import EncoderVoices
 from auscult.serving.windows import FrameGrid
+from shared_parts.timing import median_seconds
 from shared_parts.verbs import ROOT, auscult
 
 SETS = {"ami_clips": True, "librispeech_mix2": False}
@@ -52,14 +51,7 @@ class WindowByWindow(EncoderVoices):
         return np.concatenate(parts)
 
 
-def alternating(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for kept, run in zip(times, (ours, theirs), strict=True):
-            began = time.process_time()
-            run()
-            kept.append(time.process_time() - began)
-    return median(times[0]), median(times[1])
+alternating = partial(median_seconds, repeats=REPEATS)
 
 
 def errors(diarizer: Diarizer, folder: Path, with_uem: bool) -> dict[str, Any]:

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,19 +21,13 @@ from auscult.metrics.diarization import PROTOCOLS, ScoringProtocol, diarization_
 from auscult.metrics.jaccard import jaccard_error_rate, jaccard_errors
 from auscult.metrics.rttm import read_rttm, read_uem
 from auscult.metrics.segments import Annotation, Evaluated, Regions, Turn
+from shared_parts.timing import median_seconds
 
 REPEATS = 5
 FRAMES = 100  # per second
 
 
-def seconds(ours: Callable[[], object], theirs: Callable[[], object]) -> tuple[float, float]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(REPEATS):
-        for kept, run in zip(times, (ours, theirs), strict=True):
-            began = time.process_time()
-            run()
-            kept.append(time.process_time() - began)
-    return median(times[0]), median(times[1])
+seconds = partial(median_seconds, repeats=REPEATS)
 
 
 def frame(second: float) -> int:

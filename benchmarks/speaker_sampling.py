@@ -8,15 +8,14 @@ the loop takes > 8 times as long per utterance and loses 5 %.
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from statistics import median
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from auscult.data.speaker_sampling import describe_plan, plan_speakers
 from auscult.streams import Streams
+from shared_parts.timing import median_seconds
 
 SPEAKERS, UTTERANCES = 5994, 1_250_000
 SMALLER = 100_000
@@ -24,14 +23,7 @@ SMALLER = 100_000
 P, K, REPEATS = 200, 2, 5
 
 
-def seconds(*runs: Callable[[], object]) -> list[float]:
-    times: list[list[float]] = [[] for _ in runs]
-    for _ in range(REPEATS):
-        for kept, run in zip(times, runs, strict=True):
-            began = time.process_time()
-            run()
-            kept.append(time.process_time() - began)
-    return [median(one) for one in times]
+seconds = partial(median_seconds, repeats=REPEATS)
 
 
 def corpus(utterances: int) -> NDArray[np.int64]:

@@ -10,9 +10,8 @@ Loops are timed on part of the trials and compared by cost per trial; the leanes
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
-from statistics import median
+from functools import partial
 
 import numpy as np
 import torch
@@ -24,21 +23,13 @@ from auscult.metrics.decisive_points import decisive_curve
 from auscult.metrics.detection import COST_PRIORS, detection_metrics
 from auscult.metrics.embedding_scores import cosine_scores, crop_distance_scores, normalised_scores
 from auscult.metrics.trial_bootstrap import bootstrap_detection
+from shared_parts.timing import median_seconds
 
 FILES, SPEAKERS, DIMENSIONS, CROPS, REPEATS = 4708, 40, 512, 10, 5
 TRIALS, MANY_TRIALS, LOOPED_TRIALS, LOOPED_CROP_TRIALS, COHORT = 37_611, 579_818, 10_000, 2_000, 5_994
 
 
-def seconds(*runs: Callable[[], object], repeats: int = REPEATS) -> list[float]:
-    """Return the median CPU time of each, over repeats in turn; the first round warms up and is not counted."""
-    times: list[list[float]] = [[] for _ in runs]
-    for repeat in range(repeats + 1):
-        for kept, run in zip(times, runs, strict=True):
-            began = time.process_time()
-            run()
-            if repeat:
-                kept.append(time.process_time() - began)
-    return [median(one) for one in times]
+seconds = partial(median_seconds, repeats=REPEATS, warm_up=1)
 
 
 def numpy_cosines(embeddings: NDArray[np.float32], first: NDArray[np.intp], second: NDArray[np.intp]) -> list[float]:
