@@ -32,7 +32,7 @@ def test_the_resolved_recipe_is_complete(values: dict[str, Any]) -> None:
     assert recipe.model["decoder"] is None
     assert recipe.model["masks"] == []
     assert recipe.data.batch == Batching(items=16)
-    assert (recipe.guard.spike, recipe.check.threshold, recipe.precision.compute) == (8.0, 0.001, "float32")
+    assert (recipe.guard.spike, recipe.check.threshold, recipe.precision.compute) == (8.0, None, "float32")
     with pytest.raises(KeyError):
         recipe.model["build"]
 

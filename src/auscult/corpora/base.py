@@ -85,6 +85,7 @@ class Utterance:
         custom: plain JSON values for `cut.custom`.
         segments: turns of a conversation, which may overlap; None is an utterance that is one supervision.
         evaluated: (start, end) in seconds of the regions that are judged (UEM), in order; None where nothing states them.
+        layers: further files of the same length and rate that belong to `audio`, by name: the parts of a mixture (`data/layers.py`).
     """
 
     id: str
@@ -101,6 +102,7 @@ class Utterance:
     custom: dict[str, Any] = field(default_factory=dict)
     segments: tuple[Segment, ...] | None = None
     evaluated: tuple[tuple[float, float], ...] | None = None
+    layers: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Corpus(ABC):
@@ -177,7 +179,7 @@ class Corpus(ABC):
             self.problems.append(shape)
             return None
         seconds = shape[1] / shape[0]
-        problem = _duration_problem(utterance, seconds) or _turn_problem(utterance, seconds)
+        problem = _duration_problem(utterance, seconds) or _turn_problem(utterance, seconds) or _layer_problem(utterance, shape)
         if problem is not None:
             self.problems.append(problem)
             return None
@@ -220,6 +222,22 @@ def _turn_problem(utterance: Utterance, seconds: float) -> FileProblem | None:
     return None
 
 
+def _layer_problem(utterance: Utterance, shape: tuple[int, int, int]) -> FileProblem | None:
+    """Return what is wrong with the files that belong to an utterance: absent, or of another length or rate."""
+    for name, path in utterance.layers.items():
+        try:
+            info = probe(path)
+        except AudioError as error:
+            return FileProblem(path, error.problem, f"layer {name} of {utterance.id}: {error}")
+        if (info.sample_rate, info.samples) != shape[:2]:
+            detail = (
+                f"layer {name} of {utterance.id}, {path}, has {info.samples} samples at {info.sample_rate} Hz and {utterance.audio} has "
+                f"{shape[1]} at {shape[0]} Hz; a mixture and its layers must be of one length"
+            )
+            return FileProblem(path, "mismatch", detail)
+    return None
+
+
 def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int) -> MonoCut:
     """Return the whole file as a cut with one supervision, or with one per turn that holds time within the file.
 
@@ -233,8 +251,11 @@ def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int
 
     name, duration = utterance.id, samples / sample_rate
     indices = list(range(channels))
-    source = AudioSource(type="file", channels=indices, source=str(utterance.audio))
-    recording = Recording(id=name, sources=[source], sampling_rate=sample_rate, num_samples=samples, duration=duration, channel_ids=indices)
+    sources = [AudioSource(type="file", channels=indices, source=str(utterance.audio))]
+    for path in utterance.layers.values():  # each a further channel of the recording, so whatever looks after files looks after them
+        indices = [*indices, len(indices)]
+        sources.append(AudioSource(type="file", channels=indices[-1:], source=str(path)))
+    recording = Recording(id=name, sources=sources, sampling_rate=sample_rate, num_samples=samples, duration=duration, channel_ids=indices)
     whole = SupervisionSegment(
         id=name,
         recording_id=name,
@@ -256,6 +277,8 @@ def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int
         ]
     if utterance.evaluated is not None:
         custom["evaluated"] = [list(_clipped(start, end, duration)) for start, end in utterance.evaluated]
+    if utterance.layers:
+        custom["layers"] = list(utterance.layers)
     return MonoCut(id=name, start=0.0, duration=duration, channel=0, supervisions=supervisions, recording=recording, custom=custom or None)
 
 

@@ -81,6 +81,31 @@ class AudioStore:
         whole = self.samples(cut)
         return whole[start : start + count] if start + count <= len(whole) else np.resize(whole, count)
 
+    def part(self, recording: Recording, place: int, start: int, count: int) -> np.ndarray:
+        """Return `count` samples from `start` on, at `sample_rate`, of one of the files of a recording: of a layer of a mixture, say.
+
+        Files of several channels become their mean. At another rate than the file's the whole file is decoded, see `stretch`.
+
+        Raises:
+            AudioError: as `samples`.
+        """
+        path, rate = str(recording.sources[place].source), recording.sampling_rate
+        whole = rate != self.sample_rate
+        key: _Key = (path, None, 0, recording.num_samples) if whole else (path, None, start, count)
+        kept = self._cached.get(key)
+        if kept is not None:
+            self._cached.move_to_end(key)
+            samples = _to_float(kept)
+        else:
+            self.reads += 1
+            samples, found = read_audio(path, start=key[2], samples=key[3])
+            if found != rate:
+                raise UserError(f"{path}: the manifest says {rate} Hz, the file has {found} Hz; prepare the corpus again")
+            samples = resample(samples, rate, self.sample_rate)
+            if key[3] == recording.num_samples:  # a stretch at random hardly comes twice
+                self._keep(key, samples)
+        return samples[start : start + count] if whole else samples
+
     def _key(self, cut: MonoCut) -> _Key:
         recording = cut.recording
         channel = cut.channel if recording.num_channels > 1 else None

@@ -278,8 +278,8 @@ class Check(Part):
     """Utterances, each learned alone from fresh weights."""
     updates: Positive = 400
     """Updates after which an utterance counts as not learned."""
-    threshold: Annotated[float, Field(gt=0)] = 0.001
-    """Loss that must truly be reached."""
+    threshold: float | None = None
+    """Loss that must truly be reached; null takes the task's own: 0.001 for losses that end at zero."""
     log_every: Annotated[int, Field(ge=1), NO_EFFECT] = 10
     """Updates between looks at the output (frame error, character error); loss and gradient are recorded at every update."""
     ids: list[str] | None = None

@@ -109,12 +109,14 @@ class Task(ABC):
         data_hash: content hash of every manifest the task uses.
         primary_metric: key of `summarise` that selects checkpoints.
         lower_is_better: direction of `primary_metric`.
+        check_threshold: loss at which a check takes an item as learned, where the recipe states none.
     """
 
     specification: Specification
     data_hash: str
     primary_metric: str
     lower_is_better: bool = True
+    check_threshold: float = 0.001
 
     @abstractmethod
     def build_model(self) -> nn.Module:
@@ -144,6 +146,13 @@ class Task(ABC):
     @abstractmethod
     def collate(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> Batch:
         """Read audio and labels into a batch; with one generator per cut, augment."""
+
+    def training_batch(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator], update: int) -> Batch:
+        """Return the batch of update number `update`, from 0, for tasks whose data change in the course of a run (a curriculum, say).
+
+        Called in loader processes: must be a function of its arguments alone. Here: `collate`.
+        """
+        return self.collate(cuts, random)
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Any) -> Loss:
@@ -218,6 +227,10 @@ class Task(ABC):
 
     def arrays(self, model: nn.Module, batch: Any) -> dict[str, np.ndarray]:
         """Return what the figures of one item show (input, features, outputs, target)."""
+        return {}
+
+    def audible(self, model: nn.Module, batch: Any) -> dict[str, np.ndarray]:
+        """Return what a person should listen to of a batch of one item: (time,) float32 at the specification's rate, by name."""
         return {}
 
     def independence(self, model: nn.Module, batch: Any) -> Independence | None:

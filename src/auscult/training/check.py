@@ -39,8 +39,9 @@ from auscult.training.train import open_run
 _OWN = frozenset({"event", "time", "index", "id", "update", "loss", "stop_reason", "seconds", "hypothesis", "right"})
 """Fields of an "utterance_end" event that are the check's own; a task's measure of the same name stays in the record alone."""
 
-NEAR = 2.0
-"""A training loss below this many thresholds is measured again, without anything random, on the weights the update has left."""
+NEAR = 1.0
+"""A training loss above the threshold by less than this share of it is measured again, without anything random, on the weights the update
+has left."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,8 @@ class _Check:
         torch.set_num_threads(recipe.data.threads)
         self.arithmetic = Arithmetic(recipe.precision)
         self.reasons: list[str] = []
+        stated = recipe.check.threshold
+        self.threshold = task.check_threshold if stated is None else stated
 
     def run_all(self) -> CheckResult:
         """Check every chosen utterance, then batch independence; store everything."""
@@ -166,9 +169,9 @@ class _Check:
                     break
                 update += 1
                 loss = step.loss
-                if step.loss < NEAR * limits.threshold:
+                if step.loss < self.threshold + NEAR * abs(self.threshold):
                     loss = self._loss_now(model, batch)
-                    reason = "threshold" if loss < limits.threshold else "budget"
+                    reason = "threshold" if loss < self.threshold else "budget"
                 bar.show(update, f"loss {loss:.4f}")
                 diagnosed = update == 1 or update % limits.log_every == 0 or reason != "budget"
                 diagnostics = self._diagnose(model, batch) if diagnosed else {}
@@ -187,12 +190,12 @@ class _Check:
             self.reasons.append(
                 f"{cut.id}: loss at start {initial:.3f}, theory says {expected.value:.3f} +- {expected.tolerance:.0%} ({expected.formula})"
             )
-        if initial < self.recipe.check.threshold:
+        if initial < self.threshold:
             self.reasons.append(
                 f"{cut.id}: loss at start {initial:.3g}, below the threshold: it gives this loss nothing to learn; lower check.threshold"
             )
         self.journal.write(
-            "utterance", index=index, id=cut.id, seconds=float(cut.duration), initial_loss=initial, threshold=self.recipe.check.threshold,
+            "utterance", index=index, id=cut.id, seconds=float(cut.duration), initial_loss=initial, threshold=self.threshold,
             uniform_loss=expected.value if expected is not None else None, **self.task.describe(model, batch),
         )  # fmt: skip
 
@@ -236,9 +239,7 @@ class _Check:
         self._save_arrays(index, arrays)
         save_checkpoint(self.run.checkpoint(f"utterance-{index}"), model.state_dict(), self.task.specification, update=update)
         if reason != "threshold":
-            self.reasons.append(
-                f"{cut.id}: loss {loss:.4g} after {update} updates, threshold {self.recipe.check.threshold:g} not reached ({reason})"
-            )
+            self.reasons.append(f"{cut.id}: loss {loss:.4g} after {update} updates, threshold {self.threshold:g} not reached ({reason})")
         elif learned.right is False:
             measured = ", ".join(f"{name} {value:.3g}" for name, value in learned.measures.items() if name not in _OWN)
             self.reasons.append(f"{cut.id}: threshold reached, but the output is wrong ({measured})")

@@ -1,0 +1,233 @@
+"""What a mixture is made of, which variants of it exist, and how one is read.
+
+A mixture has layers: a dry signal for every source, perhaps the scene around them, an event, and the reverberation of each as a signal of
+its own; the mixture is their sum. Leaving layers out gives easier mixtures of the same speech (PolSESS calls it mix modification by
+inverted phase cancellation). The letters of a variant name what is *kept* besides the speech: S scene, E event, R reverberation, and C,
+clean, for nothing.
+
+A variant that a mixture cannot have is refused and never replaced by the nearest one: a table per variant would then hold something else
+than it says. Reverberation is kept or everything is left out: speech in a room beside a scene without one exists nowhere.
+
+Two kinds of cuts are mixtures: a recording whose further channels are its layers (`cut.custom["layers"]` names them), where layers are
+subtracted from the stored mixture, and any lhotse `MixedCut`, where tracks are added: one source per speaker in order of appearance, and
+tracks without a speaker are the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, get_args
+
+import numpy as np
+from lhotse.cut import Cut, MixedCut, MixTrack, MonoCut, PaddingCut
+from numpy.typing import NDArray
+
+from auscult.data.store import AudioStore
+from auscult.errors import UserError, did_you_mean
+
+Aim = Literal["separate_both", "enhance_both", "enhance_single"]
+"""What is to be put out: every source, their sum, or the first source without the others (tasks SB, EB, ES of PolSESS)."""
+
+AIMS: tuple[Aim, ...] = get_args(Aim)
+SCENE, EVENT, EVENT_REVERB = "scene", "event", "event_reverb"
+SOURCE, REVERB = "source", "reverb"
+"""First part of the names of layers that each source has: source1, source2, reverb1, reverb2."""
+CLEAN = "C"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A mixture and what is to be heard in it.
+
+    Attributes:
+        mixture: (time,) float32.
+        sources: (sources, time) float32.
+    """
+
+    mixture: NDArray[np.float32]
+    sources: NDArray[np.float32]
+
+
+def is_mixture(cut: Cut) -> bool:
+    """Whether a cut is made of layers."""
+    return isinstance(cut, MixedCut) or bool((cut.custom or {}).get("layers"))
+
+
+def layer_names(cut: Cut) -> tuple[str, ...]:
+    """Return the names of a mixture's layers.
+
+    Raises:
+        UserError: the cut is no mixture, or has no source.
+    """
+    if isinstance(cut, MixedCut):
+        names = tuple(dict.fromkeys(_track_names(cut)))
+    else:
+        names = tuple((getattr(cut, "custom", None) or {}).get("layers", ()))
+    if not any(name.startswith(SOURCE) for name in names):
+        raise UserError(
+            f'{cut.id}: separation needs mixtures with known sources, this is a plain recording; name a corpus of mixtures ("polsess", '
+            '"mixture_folder"), or ask for mixtures of single speakers with data.mixtures'
+        )
+    return names
+
+
+def source_speakers(cut: Cut) -> tuple[str, ...]:
+    """Return the speaker of each source, "unknown" where none is named."""
+    count = sum(name.startswith(SOURCE) for name in layer_names(cut))
+    if isinstance(cut, MixedCut):
+        return tuple(dict.fromkeys(_speaker(track) or "unknown" for track in _spoken(cut)))
+    named = tuple((cut.custom or {}).get("speakers", ()))
+    return named if len(named) == count else ("unknown",) * count
+
+
+def variants_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the variants of a mixture with these layers, fullest first.
+
+    >>> variants_of(["source1", "source2", "scene", "event", "reverb1", "reverb2", "event_reverb"])
+    ('SER', 'SR', 'ER', 'R', 'C')
+    >>> variants_of(["source1", "source2", "scene"])
+    ('S', 'C')
+    """
+    kept = "".join(letter for letter, name in (("S", SCENE), ("E", EVENT)) if name in names)
+    room = "R" if any(name.startswith(REVERB) for name in names) else ""
+    subsets = ["".join(chosen) for size in range(len(kept), -1, -1) for chosen in combinations(kept, size)]
+    return tuple(dict.fromkeys([*(chosen + room for chosen in subsets if chosen + room), CLEAN]))
+
+
+def left_out(names: Sequence[str], variant: str, aim: Aim, identity: str = "this mixture") -> tuple[str, ...]:
+    """Return the layers that are taken out of a mixture, each once.
+
+    Args:
+        names: layers of the mixture.
+        variant: see the module.
+        aim: "enhance_single" takes the other sources out too.
+        identity: of the mixture, for the message.
+
+    Raises:
+        UserError: the mixture has no such variant.
+
+    >>> left_out(["source1", "source2", "scene", "event"], "E", "separate_both")
+    ('scene',)
+    """
+    possible = variants_of(names)
+    if variant not in possible:
+        raise UserError(
+            f'{identity}: has no variant "{variant}"{did_you_mean(variant, possible)}; with layers {", ".join(names)} it has '
+            f"{', '.join(possible)}"
+        )
+    room = any(name.startswith(REVERB) for name in names)
+    gone = {SCENE: "S" not in variant, EVENT: "E" not in variant, EVENT_REVERB: "E" not in variant or "R" not in variant}
+    dry = room and "R" not in variant
+
+    def is_gone(name: str) -> bool:
+        other = aim == "enhance_single" and name[-1:].isdigit() and not name.endswith("1")
+        return gone.get(name, other or (dry and name.startswith(REVERB)))
+
+    return tuple(name for name in names if is_gone(name))
+
+
+def targets(sources: NDArray[np.float32], aim: Aim) -> NDArray[np.float32]:
+    """Return what is to be put out, (outputs, time), of the dry sources (sources, time)."""
+    if aim == "separate_both":
+        return sources
+    return sources[:1] if aim == "enhance_single" else sources.sum(axis=0, keepdims=True, dtype=np.float32)
+
+
+def read_example(cut: Cut, variant: str, aim: Aim, store: AudioStore, start: int = 0, count: int | None = None) -> Example:
+    """Read a mixture, or a stretch of it.
+
+    Args:
+        cut: a mixture.
+        variant: which layers are kept.
+        aim: what is to be put out.
+        store: reads the files; its sample rate is that of the result.
+        start: first sample, at that rate.
+        count: samples; None goes to the end.
+
+    Raises:
+        AudioError: a file cannot be read.
+        UserError: the mixture has no such variant.
+    """
+    names = layer_names(cut)
+    gone = left_out(names, variant, aim, cut.id)
+    wanted = [name for name in names if name.startswith(SOURCE)]
+    kept = [name for name in names if name not in gone]
+    if isinstance(cut, MixedCut):
+        layers = read_layers(cut, list(dict.fromkeys([*wanted, *kept])), store, start, count)
+        mixture = np.stack([layers[name] for name in kept]).sum(axis=0, dtype=np.float32)
+    else:
+        layers = read_layers(cut, list(dict.fromkeys(["mixture", *wanted, *gone])), store, start, count)
+        mixture = layers["mixture"]
+        for name in gone:
+            mixture = mixture - layers[name]
+    return Example(mixture, targets(np.stack([layers[name] for name in wanted]), aim))
+
+
+def read_layers(
+    cut: Cut, names: Sequence[str], store: AudioStore, start: int = 0, count: int | None = None
+) -> dict[str, NDArray[np.float32]]:
+    """Return layers by name, (time,) each; "mixture" is the stored mixture of a recording with layers.
+
+    Raises:
+        AudioError: a file cannot be read.
+    """
+    total = round(cut.duration * store.sample_rate)
+    count = total - start if count is None else count
+    if start < 0 or count < 1 or start + count > total:
+        raise UserError(f"{cut.id}: {count} samples from {start} on do not lie within its {total} samples")
+    if isinstance(cut, MixedCut):
+        return _mixed_layers(cut, names, store, start, count)
+    places = ["mixture", *cut.custom["layers"]]
+    first = round(cut.start * store.sample_rate) + start
+    return {name: store.part(cut.recording, places.index(name), first, count) for name in names}
+
+
+def _spoken(cut: MixedCut) -> list[MixTrack]:
+    return [track for track in cut.tracks if not isinstance(track.cut, PaddingCut) and _speaker(track)]
+
+
+def _speaker(track: MixTrack) -> str | None:
+    return next((str(one.speaker) for one in getattr(track.cut, "supervisions", ()) if one.speaker), None)
+
+
+def _track_names(cut: MixedCut) -> list[str]:
+    """Return the name of the layer that each track belongs to; "" for padding."""
+    speakers = list(dict.fromkeys(_speaker(track) for track in _spoken(cut)))
+    names = []
+    for track in cut.tracks:
+        speaker = None if isinstance(track.cut, PaddingCut) else _speaker(track)
+        names.append("" if isinstance(track.cut, PaddingCut) else SCENE if speaker is None else f"{SOURCE}{speakers.index(speaker) + 1}")
+    return names
+
+
+def _mixed_layers(cut: MixedCut, names: Sequence[str], store: AudioStore, start: int, count: int) -> dict[str, NDArray[np.float32]]:
+    found = {name: np.zeros(count, dtype=np.float32) for name in names}
+    own = _track_names(cut)
+    plain = not cut.transforms and all(track.snr is None and not track.mute and _is_plain(track.cut) for track in cut.tracks)
+    tracks = None if plain else [np.asarray(one, np.float32).reshape(-1) for one in cut.load_audio(mixed=False)]
+    for place, (track, name) in enumerate(zip(cut.tracks, own, strict=True)):
+        if name not in found:
+            continue
+        if tracks is not None:
+            if cut.sampling_rate != store.sample_rate:
+                raise UserError(f"{cut.id}: mixed at {cut.sampling_rate} Hz and wanted at {store.sample_rate} Hz; resample the cuts first")
+            samples, begin = tracks[place], -start
+        else:
+            samples, begin = _gained(track.cut, store), round(track.offset * store.sample_rate) - start
+        first, last = max(begin, 0), min(begin + len(samples), count)
+        if last > first:
+            found[name][first:last] += samples[first - begin : last - begin]
+    return found
+
+
+def _is_plain(cut: Cut) -> bool:
+    return isinstance(cut, PaddingCut) or (isinstance(cut, MonoCut) and not cut.recording.transforms)
+
+
+def _gained(cut: MonoCut, store: AudioStore) -> NDArray[np.float32]:
+    """Return the samples of a track at the gain in dB that it names."""
+    gain = float((cut.custom or {}).get("gain", 0.0))
+    samples: NDArray[np.float32] = store.samples(cut)
+    return samples * np.float32(10 ** (gain / 20)) if gain else samples
