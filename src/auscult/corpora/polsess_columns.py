@@ -1,7 +1,7 @@
 """The columns and folders of a PolSESS corpus, which its reader and its generator must agree on to the letter.
 
-Scripts in use read the table by these names, so they are kept as published, "Oryginal" included. One place for both sides: with a list in
-each, a corpus could be written that only its own writer understands. Source: the public MATLAB generator of PolSESS, and corpora made by it.
+Scripts in use read the table by these names, so they are kept as published, "Oryginal" included. One place for both sides: with a list
+in each, a corpus could be written that only its own writer understands. Source: PolSESS's public MATLAB code, and corpora made by it.
 """
 
 from __future__ import annotations
