@@ -79,7 +79,7 @@ def task_of(corpus: dict[str, Any]) -> Any:
 def loader_of(task: Any) -> Loader:
     cuts: list[Cut] = list(task.cuts("train"))
     streams = Streams(0)
-    return Loader(cuts, task.collate, batch_stream(cuts, task.recipe.data.batch, streams), streams=streams)
+    return Loader(cuts, task.training_batch, batch_stream(cuts, task.recipe.data.batch, streams), streams=streams)
 
 
 def whole_files(paths: Sequence[Path]) -> torch.Tensor:

@@ -37,7 +37,7 @@ class Collate:
 
     store: AudioStore
 
-    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> RecognitionBatch:
+    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None, update: int = 0) -> RecognitionBatch:
         samples = [self.store.samples(cut) for cut in cuts]
         if random is not None:
             samples = [one * np.float32(generator.uniform(0.5, 1.5)) for one, generator in zip(samples, random, strict=True)]
@@ -153,7 +153,9 @@ def test_quarantine_takes_effect_at_the_next_batch(loader: MakeLoader, cuts: lis
 class EpochRecorder:
     """A task whose data depend on the epoch through the generators alone."""
 
-    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> tuple[list[str], list[float], int]:
+    def __call__(
+        self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None, update: int = 0
+    ) -> tuple[list[str], list[float], int]:
         assert random is not None
         return [cut.id for cut in cuts], [generator.uniform() for generator in random], os.getpid()
 
@@ -229,7 +231,7 @@ class Refuse:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> Any:
+    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None, update: int = 0) -> Any:
         raise self.error
 
 
@@ -245,7 +247,7 @@ def test_errors_keep_their_words(loader: MakeLoader, workers: int) -> None:
 class Facts:
     """Reports what a worker is."""
 
-    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> tuple[int, int, str]:
+    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None, update: int = 0) -> tuple[int, int, str]:
         return os.getpid(), torch.get_num_threads(), os.environ["OMP_NUM_THREADS"]
 
 
@@ -282,7 +284,7 @@ from auscult.data.loading import Loader
 from auscult.data.sampling import BatchStream, plan_batches
 from auscult.streams import Streams
 
-def collate(cuts, random=None):
+def collate(cuts, random=None, update=0):
     return os.getpid()
 
 streams = Streams(0)

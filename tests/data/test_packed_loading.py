@@ -34,7 +34,7 @@ class Crops:
 
     store: AudioStore
 
-    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> VerificationBatch:
+    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None, update: int = 0) -> VerificationBatch:
         assert random is not None
         crops = [[self.store.stretch(cut, int(one.integers(2000)), 3000)] for cut, one in zip(cuts, random, strict=True)]
         return VerificationBatch.pad(crops, [0] * len(crops), [cut.id for cut in cuts])

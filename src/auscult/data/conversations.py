@@ -26,8 +26,8 @@ from lhotse.cut import MixedCut, MixTrack, MonoCut, PaddingCut
 
 from auscult.audio.augmentation.folder import AudioFolder
 from auscult.audio.reading import probe, read_audio
+from auscult.data.dealing import by_speaker, deal
 from auscult.data.pieces import Piece, PieceDeck
-from auscult.data.strings import UNKNOWN_SPEAKER, speaker_of
 from auscult.errors import UserError
 from auscult.metrics.segments import Turn, overlap_seconds, union_seconds
 
@@ -64,7 +64,7 @@ def simulate_conversations(cuts: Iterable[MonoCut], count: int, settings: Conver
     Raises:
         UserError: too few speakers, a recording without one or without speech, mixed sampling rates, or a folder without audio.
     """
-    decks = {name: PieceDeck(own, random, SHORTEST_PAUSE) for name, own in _by_speaker(cuts).items()}
+    decks = {name: PieceDeck(own, random, SHORTEST_PAUSE) for name, own in by_speaker(cuts, "conversations").items()}
     if len(decks) < settings.speakers[1]:
         raise UserError(
             f"conversations.speakers: up to {settings.speakers[1]} are wanted and the selected recordings have {len(decks)}; "
@@ -76,43 +76,11 @@ def simulate_conversations(cuts: Iterable[MonoCut], count: int, settings: Conver
     made = []
     for index in range(count):
         number = int(random.integers(settings.speakers[0], settings.speakers[1] + 1))
-        chosen = _deal(waiting, sorted(decks), number, random)
+        chosen = deal(waiting, sorted(decks), number, random)
         scene = _Scene.draw(chosen, settings, rooms, noises, random)
         turns = _talk({name: decks[name] for name in chosen}, settings, random)
         made.append(_assemble(index, turns, scene, settings.seconds))
     return CutSet.from_cuts(made)
-
-
-def _by_speaker(cuts: Iterable[MonoCut]) -> dict[str, list[MonoCut]]:
-    speakers: dict[str, list[MonoCut]] = {}
-    rates: dict[int, str] = {}
-    for cut in sorted(cuts, key=lambda one: one.id):
-        if not isinstance(cut, MonoCut):
-            raise UserError(f"{cut.id}: conversations are made from plain recordings, this is a {type(cut).__name__}")
-        speaker = speaker_of(cut)
-        if speaker == UNKNOWN_SPEAKER or "+" in speaker:
-            raise UserError(f"{cut.id}: conversations are made from recordings of one named speaker each, here it is {speaker}")
-        rates.setdefault(cut.sampling_rate, cut.id)
-        speakers.setdefault(speaker, []).append(cut)
-    if len(rates) > 1:
-        found = ", ".join(f"{rate} Hz ({example})" for rate, example in sorted(rates.items()))
-        raise UserError(f"conversations need recordings of one sampling rate, found {found}: the bandwidth would give the speaker away")
-    return dict(sorted(speakers.items()))
-
-
-def _deal(waiting: list[str], names: Sequence[str], number: int, random: np.random.Generator) -> list[str]:
-    """Return different speakers; everybody has a turn before anybody has another."""
-    hand: list[str] = []
-    while len(hand) < number:
-        if not waiting:
-            waiting.extend(names[place] for place in random.permutation(len(names)))
-        ahead = next((name for name in waiting if name not in hand), None)
-        if ahead is None:  # the rest of the deck is in the hand already
-            waiting.extend(names[place] for place in random.permutation(len(names)))
-            continue
-        waiting.remove(ahead)
-        hand.append(ahead)
-    return hand
 
 
 @dataclass(frozen=True)

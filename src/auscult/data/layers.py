@@ -35,6 +35,8 @@ SCENE, EVENT, EVENT_REVERB = "scene", "event", "event_reverb"
 SOURCE, REVERB = "source", "reverb"
 """First part of the names of layers that each source has: source1, source2, reverb1, reverb2."""
 CLEAN = "C"
+SILENCE = 1e-5
+"""Root mean square below which a signal counts as silent: -100 dB of full scale, below the last bit of 16."""
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,25 @@ def _is_plain(cut: Cut) -> bool:
 
 
 def _gained(cut: MonoCut, store: AudioStore) -> NDArray[np.float32]:
-    """Return the samples of a track at the gain in dB that it names."""
-    gain = float((cut.custom or {}).get("gain", 0.0))
+    """Return the samples of a track at the gain it names, or at the level it is to have; both in dB."""
+    custom = cut.custom or {}
     samples: NDArray[np.float32] = store.samples(cut)
+    if "level" in custom:
+        return at_level(samples, float(custom["level"]))
+    gain = float(custom.get("gain", 0.0))
     return samples * np.float32(10 ** (gain / 20)) if gain else samples
+
+
+def at_level(samples: NDArray[np.float32], level: float) -> NDArray[np.float32]:
+    """Return samples scaled to a root mean square in dB of full scale; silence stays silence.
+
+    >>> float(at_level(np.ones(4, np.float32), -20.0)[0])
+    0.10000000149011612
+    """
+    found = root_mean_square(samples)
+    return samples * np.float32(10 ** (level / 20) / found) if found > SILENCE else samples
+
+
+def root_mean_square(samples: NDArray[np.float32]) -> float:
+    """Return the root mean square of some samples."""
+    return float(np.sqrt(np.dot(samples, samples) / max(len(samples), 1)))

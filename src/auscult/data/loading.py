@@ -1,9 +1,10 @@
 """Planned batches become tensors, in this process or in worker processes, with the same bits either way.
 
 Problem: workers that hold a sampler, a random state or a curriculum stage go stale, duplicate items or change results with their
-number. Choice: a worker holds nothing but the list of cuts; each request carries (epoch, batch index, item indices), and every random
-draw for an item comes from a generator keyed by (seed, epoch, utterance id). Order is kept, so 0, 1 or 4 workers give one stream of
-batches. torch's `DataLoader` runs the processes; writing our own would repeat its watchdogs.
+number. Choice: a worker holds nothing but the list of cuts; each request carries (epoch, batch index, batch number, item indices), so
+a curriculum travels with the request, and every random draw for an item comes from a generator keyed by (seed, epoch, utterance id).
+Order is kept, so 0, 1 or 4 workers give one stream of batches. torch's `DataLoader` runs the processes; writing our own would repeat its
+watchdogs.
 
 A file that fails at load time is dropped from its batch and counted, never replaced by zeros. With the default budget of 0 the first
 one ends the run by name.
@@ -35,13 +36,20 @@ if TYPE_CHECKING:
 
     from auscult.streams import Streams
 
-_Request = tuple[int, int, int, np.ndarray]
+_Request = tuple[int, int, int, int, np.ndarray]
 
 
 class Collate(Protocol):
     """`Task.collate`: cuts, and one generator per cut where they are to be augmented."""
 
     def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> Any:
+        """Return a batch, or raise AudioError naming the file that failed."""
+
+
+class MakeBatch(Protocol):
+    """`Task.training_batch`: as `Collate`, and the update that the batch is for."""
+
+    def __call__(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None, update: int) -> Any:
         """Return a batch, or raise AudioError naming the file that failed."""
 
 
@@ -68,6 +76,7 @@ class Loaded:
         epoch: from 0.
         index: of the batch within its epoch.
         batches: number of batches in its epoch, for display.
+        number: of the batch since the start of the run.
         batch: what `Task.collate` returned; None only where every utterance failed to load.
         problems: utterances dropped from it.
     """
@@ -75,6 +84,7 @@ class Loaded:
     epoch: int
     index: int
     batches: int
+    number: int
     batch: Any
     problems: tuple[Problem, ...] = ()
 
@@ -89,26 +99,26 @@ class _Failure:
 class _Reader(Dataset[Any]):
     """Turns requests into batches; stateless but for the cache inside `collate`, so copies in workers cannot go stale."""
 
-    def __init__(self, cuts: Sequence[Cut], collate: Collate, streams: Streams, augment: bool) -> None:
-        self.cuts, self.collate, self.streams, self.augment = cuts, collate, streams, augment
+    def __init__(self, cuts: Sequence[Cut], make_batch: MakeBatch, streams: Streams, augment: bool, accumulate: int) -> None:
+        self.cuts, self.make_batch, self.streams, self.augment, self.accumulate = cuts, make_batch, streams, augment, accumulate
 
     def __getitem__(self, request: _Request) -> Loaded | _Failure:
-        epoch, index, batches, indices = request
+        epoch, index, batches, number, indices = request
         try:
-            batch, problems = self._read([self.cuts[position] for position in indices.tolist()], epoch)
+            batch, problems = self._read([self.cuts[position] for position in indices.tolist()], epoch, number // self.accumulate)
         except UserError as error:
             if get_worker_info() is None:
                 raise
             return _Failure(str(error))
-        return Loaded(epoch, index, batches, batch, tuple(problems))
+        return Loaded(epoch, index, batches, number, batch, tuple(problems))
 
-    def _read(self, cuts: list[Cut], epoch: int) -> tuple[Any, list[Problem]]:
+    def _read(self, cuts: list[Cut], epoch: int, update: int) -> tuple[Any, list[Problem]]:
         problems: list[Problem] = []
         while cuts:
             try:
-                return self.collate(cuts, self._generators(cuts, epoch)), problems
+                return self.make_batch(cuts, self._generators(cuts, epoch), update), problems
             except AudioError as error:
-                failed = self._failed(cuts, epoch, error)
+                failed = self._failed(cuts, epoch, update, error)
                 problems += [Problem(cut.id, str(error.path), str(error)) for cut in failed]
                 gone = {cut.id for cut in failed}
                 cuts = [cut for cut in cuts if cut.id not in gone]
@@ -117,13 +127,13 @@ class _Reader(Dataset[Any]):
     def _generators(self, cuts: Sequence[Cut], epoch: int) -> list[np.random.Generator] | None:
         return [self.streams.generator("item", epoch, cut.id) for cut in cuts] if self.augment else None
 
-    def _failed(self, cuts: list[Cut], epoch: int, error: AudioError) -> list[Cut]:
+    def _failed(self, cuts: list[Cut], epoch: int, update: int, error: AudioError) -> list[Cut]:
         failed = [cut for cut in cuts if Path(error.path) in map(Path, paths_of(cut))]
         if failed:
             return failed
         for cut in cuts:  # the path is not one of the manifest's (an augmentation's, say): ask one by one
             try:
-                self.collate([cut], self._generators([cut], epoch))
+                self.make_batch([cut], self._generators([cut], epoch), update)
             except AudioError:
                 failed.append(cut)
         if not failed:
@@ -136,7 +146,7 @@ class Loader:
 
     Args:
         cuts: utterances; `stream` holds their durations in this order.
-        collate: the task's.
+        make_batch: the task's `training_batch`.
         stream: which utterances come when, by their position in `cuts`; owned by the loader from now on.
         streams: random streams of the run (stream "item", keys epoch and utterance id).
         workers: processes that load ahead; 0 loads here.
@@ -144,16 +154,17 @@ class Loader:
         prefetch: batches each worker prepares ahead.
         error_budget: most utterances (of this process) that may fail to load.
         on_problem: called once for every dropped utterance.
-        augment: hand generators to `collate`.
+        augment: hand generators to `make_batch`.
+        accumulate: batches that make an update, so that `make_batch` is told the update and not the batch.
 
     Raises:
-        UserError: while iterating: audio problems beyond the budget, or what `collate` raises, in its own words.
+        UserError: while iterating: audio problems beyond the budget, or what `make_batch` raises, in its own words.
     """
 
     def __init__(
         self,
         cuts: Iterable[Cut],
-        collate: Collate,
+        make_batch: MakeBatch,
         stream: BatchStream,
         *,
         streams: Streams,
@@ -163,15 +174,17 @@ class Loader:
         error_budget: int = 0,
         on_problem: Callable[[Problem], None] | None = None,
         augment: bool = True,
+        accumulate: int = 1,
     ) -> None:
         self.cuts = list(cuts)
         if len(self.cuts) != stream.count:
             raise UserError(f"loader: {len(self.cuts)} utterances, but the batch stream was made for {stream.count}")
-        self.reader = _Reader(self.cuts, collate, streams, augment)
+        self.reader = _Reader(self.cuts, make_batch, streams, augment, accumulate)
         self.stream, self.workers, self.threads, self.prefetch = stream, workers, threads, prefetch
         self.error_budget, self.on_problem = error_budget, on_problem
         self._dropped: set[str] = set()
         self._position = (stream.epoch, stream.batch)
+        self._number = 0
         self._iterator: Iterator[Any] | None = None
 
     def __iter__(self) -> Iterator[Loaded]:
@@ -185,7 +198,7 @@ class Loader:
             except Exception:
                 self.close()
                 raise
-            self._position = (loaded.epoch, loaded.index + 1)
+            self._position, self._number = (loaded.epoch, loaded.index + 1), loaded.number + 1
             if loaded.batch is not None:
                 return loaded
             if self.stream.world_size > 1:
@@ -202,7 +215,7 @@ class Loader:
         return result
 
     def _start(self) -> Iterator[Any]:
-        requests = _Requests(self.stream)
+        requests = _Requests(self.stream, self._number)
         if not self.workers:
             return (self.reader[request] for request in requests)
         loader = DataLoader(
@@ -239,7 +252,7 @@ class Loader:
     def state(self) -> dict[str, Any]:
         """Return the position after the last batch handed out (not after those loaded ahead), exclusions and drops; plain values."""
         epoch, batch = self._position
-        return {**self.stream.state(), "epoch": epoch, "batch": batch, "dropped": sorted(self._dropped)}
+        return {**self.stream.state(), "epoch": epoch, "batch": batch, "number": self._number, "dropped": sorted(self._dropped)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Continue at a position returned by `state`."""
@@ -249,7 +262,7 @@ class Loader:
     def _move(self, state: Mapping[str, Any]) -> None:
         self.close()
         self.stream.restore(state)
-        self._position = (self.stream.epoch, self.stream.batch)
+        self._position, self._number = (self.stream.epoch, self.stream.batch), int(state["number"])
 
     def close(self) -> None:
         """End the worker processes; iterating again continues after the last batch handed out."""
@@ -268,12 +281,12 @@ class Loader:
 class _Requests:
     """The stream as a sampler for torch; a class because torch asks a sampler for an iterator, not for a generator."""
 
-    def __init__(self, stream: BatchStream) -> None:
-        self.stream = stream
+    def __init__(self, stream: BatchStream, first: int) -> None:
+        self.stream, self.first = stream, first
 
     def __iter__(self) -> Iterator[_Request]:
-        for epoch, index, indices in self.stream:
-            yield epoch, index, len(self.stream.groups(epoch)), indices
+        for number, (epoch, index, indices) in enumerate(self.stream, self.first):
+            yield epoch, index, len(self.stream.groups(epoch)), number, indices
 
 
 def _end_workers(iterator: Iterator[Any] | None) -> None:

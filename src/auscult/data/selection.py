@@ -183,8 +183,9 @@ def _digest(utterance_id: str, salt: int) -> bytes:
 def manifest_hash(cuts: Iterable[Cut]) -> str:
     """Return a content hash (hexadecimal) of a set of utterances.
 
-    It covers id, text, speaker, start, duration, sampling rate and file size of every utterance (of every part, for strings), the
-    times and speakers of turns that are not the whole utterance, and the regions that are evaluated where they are stated. It
+    It covers id, text, speaker, start, duration, sampling rate and file size of every utterance (of every part, for strings; of all
+    layers, for mixtures), the times and speakers of turns that are not the whole utterance, the levels of tracks and the regions that are
+    evaluated where they are stated. It
     depends neither on the folder the audio lies in nor on the order of the utterances.
 
     Raises:
@@ -199,13 +200,21 @@ def manifest_hash(cuts: Iterable[Cut]) -> str:
 
 
 def _line(cut: Cut, sizes: dict[str, int]) -> str:
-    values: list[str] = [cut.id, text_of(cut), speaker_of(cut)]
+    values: list[str] = [cut.id, text_of(cut), speaker_of(cut), *_levels(cut)]
     tracks = [(track.offset, track.cut) for track in cut.tracks] if isinstance(cut, MixedCut) else [(0.0, cut)]
     for offset, part in tracks:
         size = _audio_size(part.recording, sizes) if isinstance(part, MonoCut) and part.has_recording else -1
         values += [f"{offset:.6f}", f"{part.start:.6f}", f"{part.duration:.6f}", str(part.sampling_rate), str(size)]
         values += _turns(part)
     return "\x1f".join(values)
+
+
+def _levels(cut: Cut) -> list[str]:
+    """Return how loud the tracks of a mixture are, as far as they say so, and what its layers are."""
+    if not isinstance(cut, MixedCut):
+        return [str(name) for name in (getattr(cut, "custom", None) or {}).get("layers", ())]
+    stated = [(track.snr, *((track.cut.custom or {}).get(key) for key in ("gain", "level"))) for track in cut.tracks]
+    return [] if all(value is None for values in stated for value in values) else [repr(values) for values in stated]
 
 
 def _turns(part: Cut) -> list[str]:

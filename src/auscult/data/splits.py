@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from auscult.data.conversations import simulate_conversations
+from auscult.data.mixtures import simulate_mixtures
 from auscult.data.selection import manifest_hash, select
 from auscult.data.strings import concatenate_words
 from auscult.errors import UserError
@@ -77,6 +78,9 @@ def load_splits(recipe: Recipe) -> Splits:
         if data.conversations is not None and name in data.conversations.counts:
             random = Streams(recipe.seed).generator("conversations", name)
             cuts = simulate_conversations(cuts, data.conversations.counts[name], data.conversations, random)
+        if data.mixtures is not None and name in data.mixtures.counts:
+            random = Streams(recipe.seed).generator("mixtures", name)
+            cuts = simulate_mixtures(cuts, data.mixtures.counts[name], data.mixtures, random)
         chosen[name] = cuts
     hashes = "".join(f"{name}:{manifest_hash(cuts)};" for name, cuts in chosen.items())
     from auscult.runs.identity import canonical_hash

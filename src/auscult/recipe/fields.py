@@ -124,6 +124,31 @@ class Conversations(Part):
         return self
 
 
+class Mixtures(Part):
+    """Mix recordings of one speaker each; speakers of a mixture always differ."""
+
+    counts: Annotated[dict[Split, Positive], Field(min_length=1)]
+    """Number of mixtures per split; a split that is not named keeps its own recordings."""
+    seconds: Annotated[float, Field(ge=0.1)] = 4.0
+    """Length of a mixture."""
+    speakers: Annotated[int, Field(ge=2, le=8)] = 2
+    """Speakers of a mixture."""
+    ratio: tuple[float, float] = (-5.0, 5.0)
+    """Least and greatest level of the first speaker against each other one, in dB."""
+    noise: str | None = None
+    """Folder of noise recordings, of which every mixture gets one as its scene; null adds none."""
+    snr: tuple[float, float] = (0.0, 14.0)
+    """Least and greatest ratio of the common level of speech to the noise, in dB."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Mixtures:
+        for name in ("ratio", "snr"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name}: [{low:g}, {high:g}] is [least, most]; the first number must not be the larger one")
+        return self
+
+
 class Batching(Part):
     """How utterances become batches: by total audio (`seconds`), by number (`items`), or by speaker (`speakers`), one of the three."""
 
@@ -192,6 +217,8 @@ class Data(Part):
     """Join single words into strings."""
     conversations: Conversations | None = None
     """Simulate conversations of several speakers."""
+    mixtures: Mixtures | None = None
+    """Mix recordings of single speakers."""
     augment: list[Section] = []
     """Registered augmentations, applied in order to training audio."""
     batch: Batching = Batching(items=16)

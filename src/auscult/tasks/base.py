@@ -147,7 +147,7 @@ class Task(ABC):
     def collate(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None = None) -> Batch:
         """Read audio and labels into a batch; with one generator per cut, augment."""
 
-    def training_batch(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator], update: int) -> Batch:
+    def training_batch(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None, update: int) -> Batch:
         """Return the batch of update number `update`, from 0, for tasks whose data change in the course of a run (a curriculum, say).
 
         Called in loader processes: must be a function of its arguments alone. Here: `collate`.

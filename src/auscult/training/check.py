@@ -186,7 +186,7 @@ class _Check:
     def _introduce(self, index: int, cut: Any, model: nn.Module, batch: Batch) -> None:
         initial = self._loss_now(model, batch)
         expected = self.task.expected_initial_loss(batch)
-        if expected is not None and abs(initial - expected.value) > expected.tolerance * expected.value:
+        if expected is not None and abs(initial - expected.value) > expected.tolerance * abs(expected.value):
             self.reasons.append(
                 f"{cut.id}: loss at start {initial:.3f}, theory says {expected.value:.3f} +- {expected.tolerance:.0%} ({expected.formula})"
             )

@@ -150,8 +150,8 @@ class Trainer:
         self.seconds = {cut.id: float(cut.duration) for cut in cuts}
         stream = batch_stream(cuts, data.batch, self.streams, self.world.rank, self.world.size)
         return Loader(
-            cuts, self.task.collate, stream, streams=self.streams, workers=data.workers, threads=data.threads,
-            error_budget=data.error_budget,
+            cuts, self.task.training_batch, stream, streams=self.streams, workers=data.workers, threads=data.threads,
+            error_budget=data.error_budget, accumulate=self.budget.accumulate,
             on_problem=lambda problem: self.journal.write(
                 "note", update=self.update + 1, text=f"left out: {problem.message} (utterance {problem.id})"
             ),

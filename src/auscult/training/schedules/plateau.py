@@ -20,6 +20,7 @@ class Plateau(Schedule):
         threshold: smallest improvement that counts, in units of the primary metric.
         floor: the factor never goes below it.
         warm_up: linear warm-up, in updates.
+        start: evaluations before this update are not looked at (a curriculum that grows harder would look like no improvement).
     """
 
     def __init__(
@@ -29,18 +30,23 @@ class Plateau(Schedule):
         threshold: Annotated[float, Field(ge=0)] = 0.0,
         floor: Annotated[float, Field(ge=0, le=1)] = 0.0,
         warm_up: Annotated[int, Field(ge=0)] = 0,
+        start: Annotated[int, Field(ge=0)] = 0,
     ) -> None:
         self.gamma, self.patience, self.threshold, self.floor, self.warm_up = gamma, patience, threshold, floor, warm_up
+        self.start, self.update = start, 0
         self.best = float("inf")
         self.waited = 0
         self.reduction = 1.0
 
     def factor(self, update: int, total: int) -> float:
-        """Return the factor for an update."""
+        """Return the factor for an update, and remember how far the run is."""
+        self.update = update + 1
         return min(1.0, (update + 1) / (self.warm_up + 1)) * self.reduction
 
     def observe(self, score: float) -> None:
         """Count an evaluation."""
+        if self.update < self.start:
+            return
         if score < self.best - self.threshold:
             self.best, self.waited = score, 0
             return
@@ -49,5 +55,5 @@ class Plateau(Schedule):
             self.reduction, self.waited = max(self.floor, self.reduction * self.gamma), 0
 
     def state_dict(self) -> dict[str, float]:
-        """Return best score, wait counter and current reduction (losing them at resume silently changes the run)."""
-        return {"best": self.best, "waited": self.waited, "reduction": self.reduction}
+        """Return best score, wait counter, current reduction and update (losing them at resume silently changes the run)."""
+        return {"best": self.best, "waited": self.waited, "reduction": self.reduction, "update": self.update}
