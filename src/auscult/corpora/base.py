@@ -51,11 +51,13 @@ class FileProblem:
             than its manifest says, or its reference reaches beyond it), "untranscribed" or "misnamed" (the corpus needs what
             the file does not have).
         detail: one sentence.
+        place: where a table names the file ("list.csv, line 7, column sceneFile"); empty where none does.
     """
 
     path: Path
     problem: str
     detail: str
+    place: str = ""
 
     def __str__(self) -> str:
         return f"{self.problem}: {self.detail}"
@@ -85,7 +87,9 @@ class Utterance:
         custom: plain JSON values for `cut.custom`.
         segments: turns of a conversation, which may overlap; None is an utterance that is one supervision.
         evaluated: (start, end) in seconds of the regions that are judged (UEM), in order; None where nothing states them.
-        layers: further files of the same length and rate that belong to `audio`, by name: the parts of a mixture (`data/layers.py`).
+        layers: further files of the same length and rate that belong to `audio`, by name: the parts of a mixture (`data/layers.py`),
+            whose `custom["speakers"]` all speak from its beginning to its end.
+        places: where a table names `audio` (under "mixture") and its layers, for messages.
     """
 
     id: str
@@ -103,6 +107,7 @@ class Utterance:
     segments: tuple[Segment, ...] | None = None
     evaluated: tuple[tuple[float, float], ...] | None = None
     layers: Mapping[str, Path] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
 
 class Corpus(ABC):
@@ -176,7 +181,7 @@ class Corpus(ABC):
     def _cut(self, utterance: Utterance) -> MonoCut | None:
         shape = _shape(utterance)
         if isinstance(shape, FileProblem):
-            self.problems.append(shape)
+            self.problems.append(replace(shape, place=utterance.places.get("mixture", "")))
             return None
         seconds = shape[1] / shape[0]
         problem = _duration_problem(utterance, seconds) or _turn_problem(utterance, seconds) or _layer_problem(utterance, shape)
@@ -228,18 +233,18 @@ def _layer_problem(utterance: Utterance, shape: tuple[int, int, int]) -> FilePro
         try:
             info = probe(path)
         except AudioError as error:
-            return FileProblem(path, error.problem, f"layer {name} of {utterance.id}: {error}")
+            return FileProblem(path, error.problem, f"layer {name} of {utterance.id}: {error}", utterance.places.get(name, ""))
         if (info.sample_rate, info.samples) != shape[:2]:
             detail = (
                 f"layer {name} of {utterance.id}, {path}, has {info.samples} samples at {info.sample_rate} Hz and {utterance.audio} has "
                 f"{shape[1]} at {shape[0]} Hz; a mixture and its layers must be of one length"
             )
-            return FileProblem(path, "mismatch", detail)
+            return FileProblem(path, "mismatch", detail, utterance.places.get(name, ""))
     return None
 
 
 def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int) -> MonoCut:
-    """Return the whole file as a cut with one supervision, or with one per turn that holds time within the file.
+    """Return the whole file as a cut with one supervision, with one per turn that holds time within the file, or per speaker of a mixture.
 
     Args:
         utterance: the row.
@@ -275,6 +280,10 @@ def make_cut(utterance: Utterance, sample_rate: int, samples: int, channels: int
             replace(whole, id=f"{name}-{number:04d}", start=start, duration=round(end - start, 8), speaker=speaker)
             for number, (start, end, speaker) in enumerate(turns)
         ]
+    elif utterance.layers and custom.get("speakers"):  # the same speaker twice stays two: an audit must see it
+        supervisions = [
+            replace(whole, id=f"{name}-{number:04d}", speaker=speaker, text=None) for number, speaker in enumerate(custom["speakers"])
+        ]
     if utterance.evaluated is not None:
         custom["evaluated"] = [list(_clipped(start, end, duration)) for start, end in utterance.evaluated]
     if utterance.layers:
@@ -307,7 +316,9 @@ def check_budget(problems: Sequence[FileProblem], budget: int, name: str) -> Non
     """
     if len(problems) <= budget:
         return
-    listed = "; ".join(f"{item.path} ({item.problem})" for item in problems[:LISTED_PROBLEMS])
+    listed = "; ".join(
+        f"{item.path} ({item.problem}{f', named in {item.place}' if item.place else ''})" for item in problems[:LISTED_PROBLEMS]
+    )
     more = f"; and {len(problems) - LISTED_PROBLEMS} more" if len(problems) > LISTED_PROBLEMS else ""
     count = "1 file" if len(problems) == 1 else f"{len(problems)} files"
     raise UserError(
@@ -318,7 +329,7 @@ def check_budget(problems: Sequence[FileProblem], budget: int, name: str) -> Non
 
 def problem_record(problem: FileProblem) -> dict[str, str]:
     """Return plain values, for `corpus.json` and tables."""
-    return {**asdict(problem), "path": str(problem.path)}
+    return {key: str(value) for key, value in asdict(problem).items() if value}
 
 
 def find_recordings(folder: Path) -> list[Path]:

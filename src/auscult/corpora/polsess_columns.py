@@ -63,6 +63,10 @@ SPLITS = ("train", "val", "test")
 """The folders of a corpus, one per split."""
 
 
+SPEAKER_TABLE = "speakers.csv"
+"""Beside the splits, where paths of sources do not say who speaks: columns path (as in the tables) and speaker."""
+
+
 def table_name(corpus: str, split: str) -> str:
     """Return the name of the table of a split of the corpus whose folder has the name `corpus`.
 

@@ -157,14 +157,14 @@ def check_splits_share_no_speaker(utterances: Iterable[Utterance], corpus: str) 
 
 
 def write_references(cuts: CutSet, base: Path) -> None:
-    """Write `<base>.rttm` and `<base>.uem` of a split of conversations; nothing for utterances of a single supervision.
+    """Write `<base>.rttm` and `<base>.uem` of a split of conversations; nothing for utterances of a single supervision and mixtures.
 
     The UEM is written only where every cut states its evaluated regions: a UEM that lists some of the recordings excludes the others.
 
     Raises:
         UserError: the name of a recording or speaker holds a blank.
     """
-    if all(len(cut.supervisions) == 1 and cut.supervisions[0].id == cut.id for cut in cuts):
+    if all((cut.custom or {}).get("layers") or (len(cut.supervisions) == 1 and cut.supervisions[0].id == cut.id) for cut in cuts):
         return
     turns = {cut.id: [Turn(one.start, one.end, one.speaker or "unknown") for one in cut.supervisions] for cut in cuts}
     base.with_name(f"{base.name}.rttm").write_text(rttm_text(turns), encoding="utf-8")
