@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from lhotse import CutSet, MonoCut, Recording, SupervisionSegment
+from lhotse.cut import Cut, MixedCut, MultiCut
 
 from auscult.corpora.folder import Folder
 from auscult.corpora.manifests import Manifests
@@ -90,11 +91,62 @@ def test_audio_without_supervision_gets_one_without_text(tmp_path: Path, meeting
     assert [item.text for item in cut.supervisions] == [None]
 
 
-def test_mixed_cuts_are_refused_by_id(tmp_path: Path, meeting) -> None:
-    cut = meeting(tmp_path / "a.wav", 1)
-    CutSet.from_cuts([cut.pad(duration=2.0, preserve_id=True)]).to_file(tmp_path / "cuts.jsonl")
-    with pytest.raises(UserError, match='cut "meeting" is a MixedCut; expected a MonoCut'):
+def mixture(meeting, folder: Path, **how: object) -> MixedCut:
+    """Two voices, one of them later and quieter, as lhotse mixes them."""
+    voices = []
+    for name in ("ann", "bob"):
+        voice = meeting(folder / f"{name}.wav", 1)
+        voice.id = voice.recording.id = name
+        voice.supervisions[0].id = voice.supervisions[0].speaker = name
+        voices.append(voice)
+    return voices[0].mix(voices[1], offset_other_by=0.25, snr=3.0, **how)
+
+
+def test_a_mixture_of_plain_files_is_kept_as_asked(tmp_path: Path, meeting) -> None:
+    cut = mixture(meeting, tmp_path)
+    expected = cut.load_audio()
+    for track in cut.tracks:
+        track.cut.recording.sources[0].source = f"{track.cut.recording.id}.wav"  # the manifest moves with its audio
+    CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(UserError, match="has 2 supervisions, expected one; set supervisions: many if"):
         Manifests(str(tmp_path / "cuts.jsonl")).splits()
+    with pytest.raises(UserError, match="is a MixedCut, which cannot be split"):
+        Manifests(str(tmp_path / "cuts.jsonl"), supervisions="split").splits()
+    corpus = Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many")
+    check_corpus(corpus, supervisions="many")
+    (read,) = corpus.splits()["all"]
+    np.testing.assert_array_equal(read.load_audio(), expected)
+    prepared = prepare(corpus, tmp_path / "prepared")
+    (again,) = Manifests(str(prepared.folder)).splits()["all"]
+    np.testing.assert_array_equal(again.load_audio(), expected)
+
+
+def test_a_damaged_track_is_found_when_mixtures_are_prepared(tmp_path: Path, meeting, noise: Callable[..., np.ndarray]) -> None:
+    cut, bad = mixture(meeting, tmp_path), noise(RATE)
+    bad[5] = np.inf
+    soundfile.write(tmp_path / "bob.wav", bad, RATE, subtype="FLOAT")
+    CutSet.from_cuts([cut, meeting(tmp_path / "good.wav", 1)]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(UserError, match=r"bob\.wav \(non_finite\)"):
+        prepare(Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many"), tmp_path / "prepared")
+    prepared = prepare(Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many", error_budget=1), tmp_path / "prepared")
+    assert prepared.description["splits"]["all"]["utterances"] == 1
+    with pytest.raises(UserError, match="is not of one audio file as it is"):
+        prepare(Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many"), tmp_path / "packed", pack=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cut: cut.reverb_rir(),
+        lambda cut: cut.perturb_speed(1.1),
+        lambda cut: MultiCut("several", 0.0, 1.0, channel=[0], recording=cut.tracks[0].cut.recording),
+    ],
+)
+def test_other_cuts_are_refused_by_id(tmp_path: Path, meeting, spoil: Callable[[MixedCut], Cut]) -> None:
+    cut = spoil(mixture(meeting, tmp_path))
+    CutSet.from_cuts([cut]).to_file(tmp_path / "cuts.jsonl")
+    with pytest.raises(UserError, match=f'cut "{cut.id}" is a {type(cut).__name__}'):
+        Manifests(str(tmp_path / "cuts.jsonl"), supervisions="many").splits()
 
 
 def test_missing_audio_is_counted(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from auscult.audio.reading import AudioError, read_audio
 from auscult.corpora.base import FileProblem
 
 if TYPE_CHECKING:
-    from lhotse import CutSet
+    from lhotse import CutSet, Recording
+    from lhotse.cut import Cut
 
 Progress = Callable[[int, int], None]
 """Called with recordings done and recordings in all."""
@@ -25,7 +26,7 @@ Progress = Callable[[int, int], None]
 
 def decode_problems(splits: Mapping[str, CutSet], threads: int = 1, progress: Progress | None = None) -> dict[str, FileProblem]:
     """Decode every file of all splits once and return what is wrong with them, by path, in the order of the cuts."""
-    recordings = [cut.recording for cuts in splits.values() for cut in cuts]
+    recordings = [recording for cuts in splits.values() for cut in cuts for recording in recordings_of(cut)]
     expected = {source.source: (one.sampling_rate, one.num_samples) for one in recordings for source in one.sources}
     found: dict[str, FileProblem] = {}
     with ThreadPoolExecutor(threads) as pool:
@@ -36,6 +37,14 @@ def decode_problems(splits: Mapping[str, CutSet], threads: int = 1, progress: Pr
             if progress is not None:
                 progress(done, len(expected))
     return found
+
+
+def recordings_of(cut: Cut) -> list[Recording]:
+    """Return the recording of a cut, or those of the tracks of a mixture."""
+    from lhotse.cut import MixedCut, PaddingCut
+
+    parts = [track.cut for track in cut.tracks] if isinstance(cut, MixedCut) else [cut]
+    return [part.recording for part in parts if not isinstance(part, PaddingCut)]
 
 
 def _problem(path: str, stated: tuple[int, int]) -> FileProblem | None:

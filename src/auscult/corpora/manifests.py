@@ -3,8 +3,9 @@
 A prepared folder is trusted (its files were decoded when it was made); each file is only looked for again. In a foreign
 CutSet a cut may hold several supervisions, and which of their texts belongs to the audio is then a decision: this corpus
 refuses such cuts unless `supervisions: split` asks for one cut per supervision, or `supervisions: many` says that they are turns of a
-conversation, which stays whole. The description of a prepared folder says so itself. Mixed, padded and multi-channel cuts are
-refused with their id: they have no single recording to read.
+conversation or voices of a mixture, which stays whole. The description of a prepared folder says so itself. Mixed cuts are read where
+every track is a plain file, offset, scaled or padded; cuts of several channels, and mixtures that are changed by transforms or made of
+anything else, are refused with their id: what would be read is not what lhotse would give.
 
 A prepared folder that holds a pack (`packs/pack.py`) is read from it, and the files it was made of are not looked for.
 """
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, Utterance, check_budget, check_ids, resolve
+from auscult.corpora.decoding import recordings_of
 from auscult.corpora.folder import find_audio
 from auscult.errors import UserError
 from auscult.registry import register
 
 if TYPE_CHECKING:
     from lhotse import CutSet, MonoCut
+    from lhotse.cut import Cut
 
 SUFFIXES = (".jsonl", ".jsonl.gz")
 
@@ -36,8 +39,8 @@ class Manifests(Corpus):
     Args:
         path: a folder with one CutSet per split (`<split>.jsonl.gz`), or a single CutSet, which becomes the split "all".
         supervisions: "one" refuses cuts with several supervisions, except in a folder prepared from a corpus of conversations;
-            "many" keeps them as turns of a conversation; "split" makes a cut of each, which keeps neighbours that overlap in
-            the audio.
+            "many" keeps them as turns of a conversation or voices of a mixture; "split" makes a cut of each, which keeps
+            neighbours that overlap in the audio.
         error_budget: number of unusable files that may be left out.
     """
 
@@ -74,8 +77,8 @@ class Manifests(Corpus):
             raise UserError(f"{self.path} holds no usable cut; {len(self.problems)} unusable files were left out")
         return splits
 
-    def _usable(self, cut: MonoCut, file: Path) -> MonoCut | None:
-        for source in cut.recording.sources:
+    def _usable(self, cut: Cut, file: Path) -> Cut | None:
+        for source in [source for recording in recordings_of(cut) for source in recording.sources]:
             if source.type != "file":
                 raise UserError(f'{file}: cut "{cut.id}" reads from a source of type "{source.type}"; expected audio files')
             path = _absolute(source.source, file)
@@ -86,26 +89,43 @@ class Manifests(Corpus):
         return cut
 
 
-def _arranged(file: Path, mode: str) -> Iterable[MonoCut]:
+def _arranged(file: Path, mode: str) -> Iterable[Cut]:
     """Yield the cuts of a file with exactly one supervision each, or with as many as they have if the mode is "many"."""
     from lhotse import MonoCut, SupervisionSegment
 
     for cut in _load(file):
-        if not isinstance(cut, MonoCut) or cut.recording is None:
-            raise UserError(f'{file}: cut "{cut.id}" is a {type(cut).__name__}; expected a MonoCut with a recording; save its audio first')
+        mixed = _check_kind(cut, file, mode)
         count = len(cut.supervisions)
         if mode == "many" or count == 1:
             yield cut
-        elif count == 0:
+        elif count == 0 and not mixed:
             cut.supervisions = [SupervisionSegment(cut.id, cut.recording_id, start=0.0, duration=cut.duration, channel=cut.channel)]
             yield cut
-        elif mode == "split":
+        elif mode == "split" and isinstance(cut, MonoCut):
             yield from cut.trim_to_supervisions(keep_overlapping=False, keep_all_channels=False)
         else:
             raise UserError(
-                f'{file}: cut "{cut.id}" has {count} supervisions, expected one; '
-                "set supervisions: split to make a cut of each, or many if they are turns of a conversation"
+                f'{file}: cut "{cut.id}" has {count} supervisions, expected one; set supervisions: '
+                f"{'' if mixed else 'split to make a cut of each, or '}many if they are turns of a conversation or voices of a mixture"
             )
+
+
+def _check_kind(cut: Cut, file: Path, mode: str) -> bool:
+    """Return whether a cut is mixed, and refuse it if it is not of plain files, or is to be split."""
+    from lhotse.cut import MixedCut, MonoCut, PaddingCut
+
+    if isinstance(cut, MonoCut) and cut.recording is not None:
+        return False
+    place = f'{file}: cut "{cut.id}" is a {type(cut).__name__}'
+    if not isinstance(cut, MixedCut):
+        raise UserError(f"{place}; expected a MonoCut with a recording, or a mixture of such; save its audio first")
+    if mode == "split":
+        raise UserError(f"{place}, which cannot be split into its supervisions; set supervisions: many")
+    tracks = [track.cut for track in cut.tracks if not isinstance(track.cut, PaddingCut)]
+    plain = all(isinstance(one, MonoCut) and one.recording is not None and not one.recording.transforms for one in tracks)
+    if cut.transforms or not tracks or not plain:
+        raise UserError(f"{place} with transforms, or not of plain recordings only; save its audio first")
+    return True
 
 
 def _description(path: Path) -> dict[str, Any]:

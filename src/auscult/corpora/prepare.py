@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, check_budget, problem_record
-from auscult.corpora.decoding import Progress, decode_problems
+from auscult.corpora.decoding import Progress, decode_problems, recordings_of
 from auscult.corpora.packs.writing import write_pack
 from auscult.corpora.references import write_references
 from auscult.errors import UserError
@@ -104,7 +104,7 @@ def _without(splits: Mapping[str, CutSet], paths: set[str]) -> dict[str, CutSet]
     if not paths:
         return dict(splits)
     kept = {
-        split: [cut for cut in cuts if not any(source.source in paths for source in cut.recording.sources)]
+        split: [cut for cut in cuts if not any(one.source in paths for recording in recordings_of(cut) for one in recording.sources)]
         for split, cuts in splits.items()
     }
     return {split: CutSet.from_cuts(cuts) for split, cuts in kept.items() if cuts}

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from auscult.audio.reading import probe, read_audio
 from auscult.corpora.base import Corpus
+from auscult.corpora.decoding import recordings_of
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -31,7 +32,8 @@ def check_corpus(corpus: Corpus, decoded: int = 3, supervisions: Literal["one", 
     Args:
         corpus: an instance that holds at least one utterance.
         decoded: number of files per split that are decoded.
-        supervisions: "one" for utterances; "many" for conversations, whose turns must name speakers and lie within the recording.
+        supervisions: "one" for utterances; "many" for conversations and mixtures, whose turns must name speakers and lie within the
+            recording. The files of a mixture's layers are checked as the mixture is.
 
     Raises:
         AssertionError: lists everything that does not hold.
@@ -69,21 +71,34 @@ def _split_reasons(split: str, cuts: CutSet, seen: set[str], decoded: int, super
 
 def _cut_reasons(cut: Any, supervisions: str) -> list[str]:
     from lhotse import MonoCut
+    from lhotse.cut import MixedCut
 
-    if not isinstance(cut, MonoCut):
-        return [f"is a {type(cut).__name__}; expected a MonoCut"]
+    if not isinstance(cut, MonoCut) and not (supervisions == "many" and isinstance(cut, MixedCut)):
+        return [f"is a {type(cut).__name__}; expected a MonoCut{', or a mixture' if supervisions == 'many' else ''}"]
     reasons = _turn_reasons(cut) if supervisions == "many" else []
     if supervisions == "one" and len(cut.supervisions) != 1:
         reasons.append(f"has {len(cut.supervisions)} supervisions; expected one")
     if not cut.duration > 0:
         reasons.append(f"lasts {cut.duration} s")
-    for source in cut.recording.sources:
+    for source in [source for recording in recordings_of(cut) for source in recording.sources]:
         if source.type != "file" or not Path(source.source).is_absolute() or not Path(source.source).is_file():
             reasons.append(f"its source {source.type}:{source.source} is not an existing file by absolute path")
     try:
         json.dumps(cut.to_dict())
     except TypeError as error:
         reasons.append(f"cannot be written to a manifest: {error}")
+    return reasons + (_layer_reasons(cut) if isinstance(cut, MonoCut) and (cut.custom or {}).get("layers") else [])
+
+
+def _layer_reasons(cut: Any) -> list[str]:
+    """Return what is wrong with the layers of a mixture: each is a further source of its recording, and each source has a speaker."""
+    names, speakers = list(cut.custom["layers"]), list(cut.custom.get("speakers", ()))
+    reasons = []
+    if len(set(names)) < len(names) or len(names) != len(cut.recording.sources) - 1:
+        reasons.append(f"names the layers {', '.join(names)} and has {len(cut.recording.sources) - 1} files beside its mixture")
+    sources = sum(name.startswith("source") for name in names)
+    if not sources or len(speakers) != sources:
+        reasons.append(f"has {sources} sources and names {len(speakers)} speakers")
     return reasons
 
 
@@ -98,22 +113,25 @@ def _turn_reasons(cut: Any) -> list[str]:
         reasons.append("two of its turns have the same id")
     if [turn.start for turn in cut.supervisions] != sorted(turn.start for turn in cut.supervisions):
         reasons.append("its turns are not in the order of time")
-    evaluated = (cut.custom or {}).get("evaluated", [])
+    evaluated = (getattr(cut, "custom", None) or {}).get("evaluated", [])
     if not all(0 <= start <= end <= within for start, end in evaluated):
         reasons.append(f"its evaluated regions {evaluated} do not lie within {cut.duration} s")
     return reasons
 
 
 def _audio_reasons(cut: Any) -> list[str]:
-    path = Path(cut.recording.sources[0].source)
-    info = probe(path)
-    stated = (cut.recording.sampling_rate, cut.recording.num_samples)
-    if (info.sample_rate, info.samples) != stated:
-        return [f"states {stated} (rate, samples), {path} has {(info.sample_rate, info.samples)}"]
-    samples, _ = read_audio(path)
-    return (
-        [] if len(samples) == info.samples and np.isfinite(samples).all() else [f"{path} does not decode to finite samples of its length"]
-    )
+    reasons = []
+    for recording in recordings_of(cut):
+        stated = (recording.sampling_rate, recording.num_samples)
+        for path in [Path(source.source) for source in recording.sources]:
+            info = probe(path)
+            if (info.sample_rate, info.samples) != stated:
+                reasons.append(f"states {stated} (rate, samples), {path} has {(info.sample_rate, info.samples)}")
+                continue
+            samples, _ = read_audio(path)
+            if len(samples) != info.samples or not np.isfinite(samples).all():
+                reasons.append(f"{path} does not decode to finite samples of its length")
+    return reasons
 
 
 def toy_corpus(

@@ -115,12 +115,15 @@ def write_pack(splits: Mapping[str, CutSet], folder: Path, rate: int | None = No
 
 def _recordings(cuts: Iterable[MonoCut]) -> dict[tuple[str, int], Recording]:
     """Return what has to be decoded, by file and channel, in the order of the cuts."""
+    from lhotse.cut import MonoCut
+
     wanted: dict[tuple[str, int], Recording] = {}
     for cut in cuts:
-        recording = cut.recording
-        if recording.transforms or len(recording.sources) != 1 or recording.sources[0].type != "file":
+        recording = cut.recording if isinstance(cut, MonoCut) else None
+        if recording is None or recording.transforms or len(recording.sources) != 1 or recording.sources[0].type != "file":
             raise UserError(
-                f'cut "{cut.id}" is not of one audio file as it is, which is all a pack can hold; save its audio first, or leave --pack out'
+                f'cut "{cut.id}" is not of one audio file as it is (a mixture is not), which is all a pack can hold; '
+                "save its audio first, or leave --pack out"
             )
         wanted.setdefault((str(recording.sources[0].source), cut.channel), recording)
     return wanted
