@@ -335,8 +335,17 @@ def training_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def speakers() -> Any:
     """The module beside this file that writes runs of verification and diarization."""
-    place = Path(__file__).with_name("speaker_runs.py")
-    found = importlib.util.spec_from_file_location("speaker_runs", place)
+    return _beside("speaker_runs")
+
+
+@pytest.fixture(scope="session")
+def separations() -> Any:
+    """The module beside this file that writes runs of separation."""
+    return _beside("separation_runs")
+
+
+def _beside(name: str) -> Any:
+    found = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert found is not None
     assert found.loader is not None
     module = importlib.util.module_from_spec(found)

@@ -68,10 +68,11 @@ def _utterances(check: Check, words: Words) -> str:
         "stopped by",
         "seconds",
     ]
-    rows = [_row(utterance, [key for key, _ in sizes]) for utterance in check.utterances[:MOST_ROWS]]
+    rows = [_row(utterance, [key for key, _ in sizes], words.digits) for utterance in check.utterances[:MOST_ROWS]]
     remarks = [
         paragraph(
-            f"Loss in nats per {words.per}. {words.baseline[0].upper()}{words.baseline[1:]}: the loss of an output that knows nothing, "
+            f"Loss {f'in {words.unit} ' if words.unit else ''}per {words.per}. "
+            f"{words.baseline[0].upper()}{words.baseline[1:]}: the loss of an output that knows nothing, "
             "where theory gives a closed form.",
             "soft",
         )
@@ -89,12 +90,12 @@ def _utterances(check: Check, words: Words) -> str:
     return section(words.items[0].upper() + words.items[1:], listing, *remarks)
 
 
-def _row(utterance: Overfit, sizes: Sequence[str]) -> list[str]:
+def _row(utterance: Overfit, sizes: Sequence[str], digits: int) -> list[str]:
     return [
         utterance.label,
         *(number(utterance.margin if key == "margin" else utterance.number_of(key), ",.0f") for key in sizes),
         *(number(utterance.number_of(key), ".4f") for key in ("uniform_loss", "initial_loss")),
-        number(utterance.result("loss"), ".6f"),
+        number(utterance.result("loss"), f".{digits}f"),
         number(utterance.number_of("threshold"), "g"),
         number(utterance.result("update"), ",.0f"),
         utterance.stop_reason,

@@ -123,7 +123,7 @@ class Check:
     @property
     def noun(self) -> str:
         """What is learned by heart."""
-        return "window" if self.start.get("task") == "diarization" else "utterance"
+        return {"diarization": "window", "separation": "mixture"}.get(str(self.start.get("task")), "utterance")
 
     @cached_property
     def state(self) -> str:
@@ -134,6 +134,11 @@ class Check:
     def frame_step(self) -> float:
         """Seconds per output frame; nan where unknown."""
         return _number(self.model.get("frame_step"))
+
+    @cached_property
+    def signed(self) -> bool:
+        """Whether losses are levels that pass through 0, such as a ratio in dB, and belong on a linear axis; told by the threshold."""
+        return bool(np.any(self.column("threshold") <= 0))
 
     @cached_property
     def earlier_updates(self) -> tuple[int, ...]:

@@ -44,6 +44,8 @@ class Words:
         lengths: numbers of an item that figures of the data's way show.
         flow: stages after the input frames: name, key of the size, what the size counts.
         captions: of figures, where they differ from the common ones.
+        unit: of the loss; empty where nobody has said.
+        digits: decimals of a loss after the last update.
     """
 
     item: str = "item"
@@ -58,6 +60,13 @@ class Words:
     lengths: tuple[Measure, ...] = ()
     flow: tuple[tuple[str, str, str], ...] = ()
     captions: dict[str, str] = field(default_factory=dict)
+    unit: str = "nats"
+    digits: int = 6
+
+    @property
+    def loss_axis(self) -> str:
+        """The loss, what it is per, and its unit."""
+        return f"{self.loss} per {self.per}{f' ({self.unit})' if self.unit else ''}"
 
 
 _SECONDS = Measure("seconds", "seconds", "duration", digits=2, unit="seconds")
@@ -144,7 +153,41 @@ DIARIZATION = Words(
         "data_flow": "Data flow. Lengths from samples to frames, and the speakers of each window.",
     },
 )
-_KNOWN = {"recognition": RECOGNITION, "verification": VERIFICATION, "diarization": DIARIZATION}
+SEPARATION = Words(
+    "mixture",
+    "mixtures",
+    "mixture",
+    "theory",
+    "loss",
+    "separations",
+    "how well the model takes other mixtures apart",
+    (
+        Measure("si_sdri", "improvement over the mixture", "SI-SDRi (dB)"),
+        Measure("si_sdr", "SI-SDR of the estimates", "SI-SDR (dB)"),
+    ),
+    (
+        Measure("si_sdr", "SI-SDR", "SI-SDR of the estimates, dB", ".2f", 2, True),
+        Measure("si_sdri", "SI-SDRi", "improvement over the mixture, dB", ".2f", 2, True),
+    ),
+    (
+        _SECONDS,
+        Measure("samples", "samples", "samples"),
+        Measure("input_si_sdr", "mixture", "SI-SDR of the mixture itself", digits=1, unit="dB"),
+        Measure("si_sdri", "SI-SDRi", "improvement over the mixture", digits=1, at_end=True, unit="dB"),
+    ),
+    (("sources", "sources", "signals"),),
+    {
+        "training_progress": "Training progress. Loss in dB with the threshold and the update that ended each mixture; gradient norm with "
+        "a band of a local line ± 3 scaled MAD; SI-SDR of the estimates, and how much of it the mixture did not have already; loss against "
+        "gradient norm; cost.",
+        "spectrogram_analysis": "Spectrogram analysis. The mixture the model received, and each source above its estimate, which is shown "
+        "at the gain that brings it nearest to the source. One scale of colours for all pictures of a mixture.",
+        "data_flow": "Data flow. Sizes from the mixture to its sources, the SI-SDR of the mixture itself and the improvement over it.",
+    },
+    unit="dB",
+    digits=2,
+)
+_KNOWN = {"recognition": RECOGNITION, "verification": VERIFICATION, "diarization": DIARIZATION, "separation": SEPARATION}
 _COMMON = {
     "training_progress": "Training progress. Loss with the threshold and the update that ended each item; gradient norm with a band of a "
     "local line ± 3 scaled MAD; what the task measures of the output; loss against gradient norm; cost.",
@@ -164,7 +207,7 @@ def words_of(check: Check) -> Words:
     curves = tuple(Measure(name, name.replace("_", " "), "as logged") for name in names[:2])
     lengths = tuple(one for one in (_SECONDS, _INPUT, _OUTPUT) if np.isfinite(check.column(one.key)).any())
     ends = tuple(Measure(name, name.replace("_", " "), name, ".4g", 3, True) for name in names[:2])
-    return Words(curves=curves, ends=ends, lengths=lengths)
+    return Words(curves=curves, ends=ends, lengths=lengths, unit="" if check.signed else "nats")
 
 
 def caption_of(words: Words, figure: str) -> str:

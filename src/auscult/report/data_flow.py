@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from auscult.report.check_record import Check
 from auscult.report.check_words import Words, words_of
 from auscult.report.figure import COLOURS, INK, OUTSIDE, PALE, SMOKE, WARNING, Row, blank_panel, new_figure
-from auscult.report.panels import CROWD, draw_distribution, line_style, note_box
+from auscult.report.panels import CROWD, draw_distribution, line_style, note_box, shorten
 
 Floats = NDArray[np.float64]
 
@@ -52,14 +52,13 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
 def pipeline(check: Check) -> list[tuple[str, str, str]]:
     """Return the stages from samples to the target: name, sizes (median, least to most where they differ), rate."""
     front_end = check.model.get("front_end", {})
-    rate, step = front_end.get("sample_rate"), front_end.get("frame_step")
     seconds = check.column("seconds")
-    samples = _spread(np.round(seconds * rate)) if isinstance(rate, int | float) else "not stated"
-    bins = _spread(check.column("bins"))
-    stages = [
-        ("samples", samples, f"{rate:,} Hz" if isinstance(rate, int | float) else "rate not stated"),
-        (f"input frames\n{front_end.get('name', 'front-end')}", f"{_spread(check.column('input_frames'))}\n× {bins} bins", _hertz(step)),
-    ]
+    stages = [_samples(check, seconds, front_end.get("sample_rate"))]
+    if front_end or np.isfinite(check.column("input_frames")).any():  # a model of samples has neither
+        size = f"{_spread(check.column('input_frames'))}\n× {_spread(check.column('bins'))} bins"
+        stages.append((f"input frames\n{front_end.get('name', 'front-end')}", size, _hertz(front_end.get("frame_step"))))
+    else:
+        stages += _first_module(check)
     for name, key, unit in words_of(check).flow:
         counts = check.column(key) if key != "label_count" else np.full(len(seconds), float(len(check.run.labels or ())))
         size = f"{_spread(counts)} {unit}".strip()
@@ -67,9 +66,31 @@ def pipeline(check: Check) -> list[tuple[str, str, str]]:
             stages.append((f"{name}\n{check.start.get('model', 'model')}", size, _hertz(check.frame_step)))
         elif key == "symbols":
             stages.append((name, size, f"{_spread(counts / np.where(seconds > 0, seconds, np.nan), 1)} per second"))
+        elif key == "sources":
+            stages.append((f"{name}\n{check.start.get('model', 'model')}", size, "as long as the mixture"))
         else:
             stages.append((name, size, "per recording" if key == "dimensions" else ""))
     return stages
+
+
+def _first_module(check: Check) -> list[tuple[str, str, str]]:
+    """Return the stage of the first module that ran, where the log has measured one: what a model of samples makes of them first."""
+    measured = [part for part in check.model.get("parts", ()) if part.get("output_shape") and isinstance(part.get("order"), int)]
+    if not measured:
+        return []
+    first = min(measured, key=lambda part: int(part["order"]))
+    shape = " × ".join(f"{size:,}" for size in first["output_shape"])
+    return [(f"{shorten(str(first['name']), 22)}\n{first['type']}", shape, "on a probe")]
+
+
+def _samples(check: Check, seconds: Floats, rate: float | None) -> tuple[str, str, str]:
+    """Return the first stage: samples as logged, or as seconds and rate give them."""
+    rates = check.column("sample_rate") if rate is None else np.full(len(seconds), rate, dtype=np.float64)
+    counted = check.column("samples")
+    samples = np.where(np.isfinite(counted), counted, np.round(seconds * rates))
+    said = _spread(rates)
+    size = _spread(samples) if np.isfinite(samples).any() else "not stated"
+    return "samples", size, f"{said} Hz" if said != "not known" else "rate not stated"
 
 
 def _spread(values: Floats, digits: int = 0) -> str:
@@ -89,7 +110,8 @@ def _draw_pipeline(axes: Axes, stages: list[tuple[str, str, str]], words: Words,
     rest = f"; not in the log: {', '.join(missing)}" if missing else ""
     axes.set_title(f"a  From samples to {last}: median (least to most) over the {words.items}{rest}")
     blank_panel(axes)
-    width, gap = 0.205, 0.047
+    gap = 0.047
+    width = min(0.29, (0.964 - gap * (len(stages) - 1)) / len(stages))
     for position, (name, shape, rate) in enumerate(stages):
         left = 0.018 + position * (width + gap)
         box = FancyBboxPatch(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from auscult.report.check_record import Check, Overfit
@@ -93,8 +94,9 @@ def _columns(check: Check) -> list[tuple[str, float, list[str]]]:
         if np.isfinite(check.column(key)).any():
             columns.append((header, 0.55, [_number(one.number_of(key), ".0f") for one in items]))
     for key, header in (("uniform_loss", "uniform" if words.baseline.startswith("uniform") else "theory"), ("initial_loss", "initial")):
-        columns.append((header, 0.8, [_number(one.number_of(key), ".3f") for one in items]))
-    columns.append(("last loss", 1.0, [_number(one.result("loss"), ".6f") for one in items]))
+        if np.isfinite(check.column(key)).any():
+            columns.append((header, 0.8, [_number(one.number_of(key), ".3f") for one in items]))
+    columns.append(("last loss", 1.0, [_number(one.result("loss"), f".{words.digits}f") for one in items]))
     columns.append(("updates", 0.8, [_number(one.result("update"), ".0f") for one in items]))
     columns.append(("stopped by", 1.1, [one.stop_reason for one in items]))
     for measure in words.ends:
@@ -107,7 +109,7 @@ def _columns(check: Check) -> list[tuple[str, float, list[str]]]:
 def _draw_metrics(axes: Axes, check: Check) -> None:
     blank_panel(axes)
     words = words_of(check)
-    remark = f"(loss in nats per {words.per}; all of them on the learned {words.item} itself)"
+    remark = f"(loss {f'in {words.unit} ' if words.unit else ''}per {words.per}; all of them on the learned {words.item} itself)"
     if len(check.utterances) <= CROWD:
         axes.set_title(f"a  Per {words.item} {remark}")
         columns = _columns(check)
@@ -135,25 +137,35 @@ def _draw_convergence(axes: Axes, check: Check) -> list[Row]:
         for u, a, b, c in zip(check.utterances, initial, last, threshold, strict=True)
     ]
     if len(check.utterances) > CROWD:
-        axes.set_title("b  Last loss")
-        known = last[np.isfinite(last) & (last > 0)]
-        draw_distribution(axes, [u.label for u in check.utterances], np.log10(known), "log10 of the last loss", "", 2)
-        axes.set_xlabel("log10 of the last loss")
-        axes.axvline(np.log10(np.nanmedian(threshold)), color=WARNING, linewidth=1.2)
+        _draw_last(axes, check, last, threshold)
         return rows
+    digits, aside = words_of(check).digits, (8 if check.signed else 0, 8)  # beside the threshold's line, not on it
     for position, utterance in enumerate(check.utterances):
         colour = GOOD if utterance.reached else WARNING
         axes.plot([initial[position], last[position]], [position, position], color=colour, linewidth=2, alpha=0.5)
         axes.plot(initial[position], position, "|", color=INK, markersize=12)
         axes.plot(last[position], position, "o" if utterance.reached else "X", color=colour, markersize=8)
         if len(check.utterances) <= 6:
-            axes.annotate(f"{last[position]:.6f}", (last[position], position), (0, 8), textcoords="offset points", ha="left", fontsize=8.5)
+            said = f"{last[position]:.{digits}f}"
+            axes.annotate(said, (last[position], position), aside, textcoords="offset points", ha="left", fontsize=8.5)
     for value in sorted(set(threshold[np.isfinite(threshold)])):
         axes.axvline(value, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
-    log_scale(axes, "x", initial, last, threshold)
+    if not check.signed:
+        log_scale(axes, "x", initial, last, threshold)
     _number_rows(axes, check)
     axes.set_xlabel(f"loss per {words_of(check).per} (|: initial, ●: below threshold, ✕: not)")
     return rows
+
+
+def _draw_last(axes: Axes, check: Check, last: Floats, threshold: Floats) -> None:
+    """Draw how the last losses of many are spread: over powers of ten, or over dB."""
+    axes.set_title("b  Last loss")
+    known = last[np.isfinite(last) & (check.signed | (last > 0))]
+    name = words_of(check).loss_axis if check.signed else "log10 of the last loss"
+    draw_distribution(axes, [u.label for u in check.utterances], known if check.signed else np.log10(known), name, "", 2, check.noun)
+    axes.set_xlabel(name)
+    middle = np.nanmedian(threshold)
+    axes.axvline(middle if check.signed else np.log10(middle), color=WARNING, linewidth=1.2)
 
 
 def _draw_gradient(axes: Axes, check: Check) -> list[Row]:
@@ -179,23 +191,24 @@ def _draw_gradient(axes: Axes, check: Check) -> list[Row]:
             counts, edges = np.histogram(logs, 30)
             axes.stairs(counts, edges, fill=True, alpha=0.45, color=colour, label=f"{key}: median {10 ** np.median(logs):.3g}")
         axes.legend(loc="upper center")
-        axes.set(xlabel="log10 of the L2 norm", ylabel="utterances")
+        axes.set(xlabel="log10 of the L2 norm", ylabel=f"{check.noun}s")
         axes.set_ylim(0, axes.get_ylim()[1] * 1.45)
         return rows
     for key, marker in (("first", "|"), ("largest", "^"), ("last", "o")):
         for position, row in enumerate(rows):
-            axes.plot(
-                row[key],
-                position,
-                marker,
-                color=line_style(position)["color"],
-                markersize=11 if marker == "|" else 7,
-                markeredgewidth=2 if marker == "|" else 0,
-            )
+            size, edge = (11, 2) if marker == "|" else (7, 0)
+            axes.plot(row[key], position, marker, color=line_style(position)["color"], markersize=size, markeredgewidth=edge)
     log_scale(axes, "x", [row["largest"] for row in rows])
+    axes.xaxis.set_minor_formatter(FuncFormatter(_two_or_five))
+    axes.tick_params(axis="x", which="minor", labelsize=7.5)
     _number_rows(axes, check)
     axes.set_xlabel("L2 norm (|: first, ▲: largest, ●: last)")
     return rows
+
+
+def _two_or_five(value: float, place: int | None = None) -> str:
+    """Name every third tick between powers of ten: in a narrow panel the others run into one another."""
+    return f"{value:g}" if f"{value:e}"[0] in "25" else ""
 
 
 def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:

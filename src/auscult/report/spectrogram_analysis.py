@@ -20,6 +20,7 @@ from auscult.report.check_record import Check, Overfit
 from auscult.report.figure import COLOURS, FAINT, GOOD, INK, SMOKE, Row, new_figure, not_available
 from auscult.report.panels import draw_image, note_box, shorten
 from auscult.report.spectrogram_others import draw_classes, draw_nearest
+from auscult.report.spectrogram_sources import draw_sources
 
 Floats = NDArray[np.float64]
 SHOWN = 3
@@ -37,7 +38,8 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
         not_available(figure.subplots(), "no arrays were stored for this run")
         return figure, tables
     if any("tokens" not in arrays for _, arrays in chosen):
-        drawn = draw_classes if all("classes" in arrays for _, arrays in chosen) else draw_nearest
+        kinds = (("estimates", draw_sources), ("classes", draw_classes), ("waveform", draw_nearest))
+        drawn = next(draw for key, draw in kinds if all(key in arrays for _, arrays in chosen))
         return figure, drawn(figure, check, chosen)
     grid = figure.subplots(4, len(chosen), squeeze=False, sharex="col", gridspec_kw={"height_ratios": [1.0, 1.0, 1.35, 1.0]})
     for column, (utterance, arrays) in enumerate(chosen):
@@ -50,7 +52,7 @@ def choose(check: Check) -> list[tuple[Overfit, dict[str, NDArray[Any]]]]:
     stored = {path.stem for path in (check.run.path / "arrays").glob("*.npz")}
     having = [utterance for utterance in check.utterances if str(utterance.number - 1) in stored]
     if len(having) > SHOWN:
-        by_length = sorted(having, key=lambda utterance: utterance.number_of("input_frames"))
+        by_length = sorted(having, key=lambda utterance: utterance.number_of("seconds"))
         having = [by_length[0], by_length[len(by_length) // 2], by_length[-1]]
     found = [(utterance, check.arrays(utterance)) for utterance in having]
     return [(utterance, arrays) for utterance, arrays in found if arrays is not None]

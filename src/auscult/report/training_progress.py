@@ -8,7 +8,7 @@ an earlier log, where the recipe states some, appear as what they are: another l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -35,7 +35,7 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
     axes = figure.subplots(3, 2)
     words = words_of(check)
     tables = {
-        "loss": _draw_loss(axes[0, 0], check.utterances, words),
+        "loss": _draw_loss(axes[0, 0], check, words),
         "gradient_norm": _draw_gradient(axes[0, 1], check.utterances),
     }
     for place in range(2):
@@ -47,7 +47,7 @@ def draw(check: Check) -> tuple[Figure, dict[str, list[Row]]]:
         else:
             panel.set_title(f"{letter}  Measures of the output")
             not_available(panel, "the task logs none" if place == 0 else "the task logs no second one")
-    tables["correlation"] = _draw_correlation(axes[2, 0], check.utterances, words)
+    tables["correlation"] = _draw_correlation(axes[2, 0], check, words)
     tables["efficiency"] = _draw_efficiency(axes[2, 1], check)
     return figure, tables
 
@@ -56,14 +56,16 @@ def _lines(utterances: Sequence[Overfit], key: str) -> list[Line]:
     return [Line(utterance.label, utterance.steps["update"], utterance.steps[key]) for utterance in utterances]
 
 
-def _draw_loss(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[Row]:
+def _draw_loss(axes: Axes, check: Check, words: Words) -> list[Row]:
     axes.set_title(f"a  Loss per {words.per}")
-    lines = _lines(utterances, "loss")
-    positive = [Line(line.label, line.x, np.where(line.y > 0, line.y, np.nan)) for line in lines]
-    rows = draw_lines(axes, positive, "loss")
-    log_scale(axes, "y", *(line.y for line in positive), *(utterance.number_of("threshold") for utterance in utterances))
+    utterances, lines = check.utterances, _lines(check.utterances, "loss")
     thresholds = {utterance.number_of("threshold") for utterance in utterances}
-    for threshold in sorted(value for value in thresholds if value > 0):
+    if not check.signed:
+        lines = [Line(line.label, line.x, np.where(line.y > 0, line.y, np.nan)) for line in lines]
+    rows = draw_lines(axes, lines, "loss")
+    if not check.signed:
+        log_scale(axes, "y", *(line.y for line in lines), list(thresholds))
+    for threshold in sorted(value for value in thresholds if np.isfinite(value)):
         axes.axhline(threshold, color=WARNING, linewidth=1.1, linestyle=(0, (4, 2)))
         axes.annotate(
             f"threshold {threshold:g}",
@@ -76,7 +78,18 @@ def _draw_loss(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[
             color="#9a3c00",
         )
     axes.margins(y=0.12)
-    for position, utterance in enumerate(utterances if len(utterances) <= CROWD else []):
+    _mark_ends(axes, utterances if len(utterances) <= CROWD else ())
+    axes.set_ylabel(words.loss_axis)
+    baseline = any(np.isfinite(utterance.number_of("uniform_loss")) for utterance in utterances)
+    start = f"bar at 0: {words.baseline}; " if baseline else ""
+    axes.set_xlabel("update" if len(utterances) > CROWD else f"update   ({start}●: threshold reached; ✕: not reached)")
+    axes.legend(handlelength=2.6, loc="upper right", title=None)
+    return rows
+
+
+def _mark_ends(axes: Axes, utterances: Sequence[Overfit]) -> None:
+    """Mark what theory says of the start, and the very update that ended an utterance."""
+    for position, utterance in enumerate(utterances):
         colour = line_style(position)["color"]
         axes.plot(0, utterance.number_of("uniform_loss"), marker="_", markersize=11, markeredgewidth=2.2, color=colour, linestyle="none")
         if utterance.end:
@@ -90,12 +103,6 @@ def _draw_loss(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[
                 ha="center",
                 fontsize=8.5,
             )
-    axes.set_ylabel(f"{words.loss} per {words.per} (nats)")
-    baseline = any(np.isfinite(utterance.number_of("uniform_loss")) for utterance in utterances)
-    start = f"bar at 0: {words.baseline}; " if baseline else ""
-    axes.set_xlabel("update" if len(utterances) > CROWD else f"update   ({start}●: threshold reached; ✕: not reached)")
-    axes.legend(handlelength=2.6, loc="upper right", title=None)
-    return rows
 
 
 def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:
@@ -165,17 +172,22 @@ def _draw_measure(axes: Axes, utterances: Sequence[Overfit], key: str, title: st
         return []
     rows = draw_lines(axes, lines, key)
     axes.set(ylabel=label, xlabel="update")
-    axes.set_ylim(bottom=0.0)
+    if min(float(np.nanmin(line.y)) for line in lines if np.isfinite(line.y).any()) >= 0.0:
+        axes.set_ylim(bottom=0.0)
+    else:  # a level in dB: 0 is a place on the axis, not its end
+        axes.axhline(0.0, color=INK, linewidth=0.8)
     return rows
 
 
-def _draw_correlation(axes: Axes, utterances: Sequence[Overfit], words: Words) -> list[Row]:
+def _draw_correlation(axes: Axes, check: Check, words: Words) -> list[Row]:
     axes.set_title("e  Loss against gradient norm")
-    axes.set(xlabel=f"loss per {words.per} (nats)", ylabel="L2 norm of the gradient")
+    axes.set(xlabel=words.loss_axis, ylabel="L2 norm of the gradient")
+    utterances = check.utterances
+    scale: Literal["linear", "log"] = "linear" if check.signed else "log"
     loss = np.concatenate([utterance.steps["loss"] for utterance in utterances])
     norm = np.concatenate([utterance.steps["gradient_norm"] for utterance in utterances])
     names = np.concatenate([np.full(len(utterance.steps["loss"]), number) for number, utterance in enumerate(utterances)])
-    kept = np.isfinite(loss) & np.isfinite(norm) & (loss > 0) & (norm > 0)
+    kept = np.isfinite(loss) & np.isfinite(norm) & (check.signed | (loss > 0)) & (norm > 0)
     if not kept.any():
         not_available(axes, "no losses and gradient norms in the log")
         return []
@@ -183,10 +195,10 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit], words: Words) -
     text = f"Spearman r = {rank_correlation(loss[kept], norm[kept]):.2f} over {kept.sum():,} logged updates"
     if len(utterances) > CROWD:
         cells = axes.hexbin(
-            loss[kept], norm[kept], xscale="log", yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True
+            loss[kept], norm[kept], xscale=scale, yscale="log", gridsize=38, cmap="Blues", norm=LogNorm(), linewidths=0, rasterized=True
         )
         axes.figure.colorbar(cells, ax=axes, label="logged updates", pad=0.01)
-        text += f"\nwithin an utterance: median {np.nanmedian(within):.2f}" if np.isfinite(within).any() else ""
+        text += f"\nwithin one {words.item}: median {np.nanmedian(within):.2f}" if np.isfinite(within).any() else ""
         rows: list[Row] = [
             {"utterance": u.label, "spearman_r": r, "updates": len(u.steps["loss"])} for u, r in zip(utterances, within, strict=True)
         ]
@@ -194,18 +206,12 @@ def _draw_correlation(axes: Axes, utterances: Sequence[Overfit], words: Words) -
         for position in range(len(utterances)):
             chosen = kept & (names == position)
             axes.plot(loss[chosen], norm[chosen], "o", markersize=3.5, alpha=0.75, color=line_style(position)["color"], markeredgewidth=0)
-        axes.set(xscale="log", yscale="log")
+        axes.set(xscale=scale, yscale="log")
         text += "".join(f"\n{words.item} {u.number}: {r:.2f}" for u, r in zip(utterances[:6], within, strict=False))
         rows = [{"utterance": utterances[int(n)].label, "loss": x, "gradient_norm": y} for n, x, y in zip(names, loss, norm, strict=True)]
-    axes.text(
-        0.03,
-        0.95,
-        text + "\n(consecutive updates depend on one another)",
-        transform=axes.transAxes,
-        va="top",
-        fontsize=8.5,
-        bbox=note_box(),
-    )
+    right, text = check.signed, f"{text}\n(consecutive updates depend on one another)"
+    place: tuple[float, float, Any, Any] = (0.97, 0.05, "right", "bottom") if right else (0.03, 0.95, "left", "top")
+    axes.text(*place[:2], text, transform=axes.transAxes, ha=place[2], va=place[3], fontsize=8.5, bbox=note_box())
     return rows
 
 
@@ -224,7 +230,7 @@ def _draw_efficiency(axes: Axes, check: Check) -> list[Row]:
         for u in utterances
     ]
     if len(utterances) > CROWD:
-        draw_distribution(axes, [u.label for u in utterances], updates, "updates")
+        draw_distribution(axes, [u.label for u in utterances], updates, "updates", noun=check.noun)
         rates = np.array([u.updates_per_second for u in utterances])
         if np.isfinite(rates).any():
             axes.set_xlabel(f"updates   (median {np.nanmedian(rates):.2f} updates/s; {np.nansum(check.results('seconds')):,.0f} s in all)")
