@@ -52,6 +52,7 @@ class Verb:
 VERBS: dict[str, Verb] = {
     "demo": Verb("auscult.cli.demo", "demo", "Everything in miniature on speech made on the spot; ends with a report."),
     "prepare": Verb("auscult.cli.prepare", "prepare", "Turn a corpus folder people already have into checked manifests."),
+    "generate": Verb("auscult.cli.generate", "app", "Make a corpus of mixtures from recordings of single speakers, scenes and events."),
     "audit": Verb("auscult.cli.audit", "audit", "Look for what is wrong with the data, before any training."),
     "check": Verb("auscult.cli.check", "check", "Overfit a few single utterances; draw the five figures."),
     "train": Verb("auscult.cli.train", "train", "Train a recipe; resume it if interrupted, reuse it if finished."),
