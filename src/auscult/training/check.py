@@ -29,6 +29,7 @@ from auscult.training.checkpoint import save_checkpoint
 from auscult.training.cost import describe_model
 from auscult.training.interruption import Interrupted, StopRequest, listening
 from auscult.training.journal import Journal
+from auscult.training.number_formats import check_number_format
 from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 from auscult.training.sentinel import Diverged, Sentinel
@@ -99,6 +100,7 @@ class _Check:
         self.recipe, self.task, self.run, self.journal, self.request, self.progress = recipe, task, run, journal, request, progress
         self.streams = Streams(recipe.seed)
         torch.set_num_threads(recipe.data.threads)
+        check_number_format(recipe)
         self.arithmetic = Arithmetic(recipe.precision)
         self.reasons: list[str] = []
         stated = recipe.check.threshold

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from auscult.errors import UserError
 from auscult.runs.files import replace_with
 from auscult.specification import Specification
+from auscult.training.number_formats import plain_name
 
 FORMAT = 2
 UNREADABLE = (
@@ -65,7 +66,7 @@ def save_checkpoint(path: Path, model: dict[str, Tensor], specification: Specifi
         specification: what the model is for; compared when the checkpoint is loaded.
         parts: further plain state ("optimizer", "training", ...).
     """
-    weights = {name: value.detach().cpu() for name, value in model.items()}
+    weights = {plain_name(name): value.detach().cpu() for name, value in model.items()}
     content = {"specification": specification.to_dict(), "model": weights, **parts}
     payload = {"format": FORMAT, "digest": content_digest(content), **content}
     replace_with(path, lambda file: torch.save(payload, file))
@@ -110,7 +111,7 @@ def load_weights(model: nn.Module, payload: dict[str, Any], specification: Speci
         raise UserError(
             f"{path}: made for {saved.task} at {saved.sample_rate} Hz, this run is {specification.task} at {specification.sample_rate} Hz"
         )
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    expected = {plain_name(name): tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in payload["model"].items()}
     if expected != found:
         different = sorted(name for name in {**expected, **found} if expected.get(name) != found.get(name))
@@ -119,7 +120,8 @@ def load_weights(model: nn.Module, payload: dict[str, Any], specification: Speci
             f"{path}: holds another model: {len(different)} of {len(expected)} tensors differ, first {first!r}: "
             f"expected {expected.get(first, 'none')}, found {found.get(first, 'none')}; check the model section"
         )
-    model.load_state_dict(payload["model"])
+    own = {plain_name(name): name for name in model.state_dict()}  # a compiled model's tensors have a longer name
+    model.load_state_dict({own[name]: value for name, value in payload["model"].items()})
 
 
 def _short(labels: tuple[str, ...]) -> str:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from auscult.models.separator import Separator
 from auscult.recipe import Recipe
 from auscult.specification import Specification
 from auscult.tasks.base import Task
@@ -41,10 +42,10 @@ def inspect_recipe(recipe: Recipe, seconds: float = PROBE_SECONDS, repeats: int 
     samples, lengths = _probe(task.specification, seconds)
     times = []
     with torch.inference_mode():
-        model(samples, lengths)
+        _run(model, samples, lengths)
         for _ in range(repeats):
             began = time.perf_counter()
-            model(samples, lengths)
+            _run(model, samples, lengths)
             times.append(time.perf_counter() - began)
     described = describe_model(model, task.specification, seconds)
     weights = sum(value.numel() * value.element_size() for value in model.state_dict().values())
@@ -68,7 +69,7 @@ def describe_model(model: nn.Module, specification: Specification, seconds: floa
     model.eval()
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-            output = model(samples.to(device), lengths.to(device))
+            output = _run(model, samples.to(device), lengths.to(device))
     finally:
         for hook in hooks:
             hook.remove()
@@ -82,6 +83,11 @@ def describe_model(model: nn.Module, specification: Specification, seconds: floa
         "front_end": _front_end(model),
         "parts": _parts(model, shapes),
     }
+
+
+def _run(model: nn.Module, samples: Tensor, lengths: Tensor) -> Any:
+    """Run a model on samples of one length; separators are told no lengths."""
+    return model(samples) if isinstance(model, Separator) else model(samples, lengths)
 
 
 def _probe(specification: Specification, seconds: float) -> tuple[Tensor, Tensor]:

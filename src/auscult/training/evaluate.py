@@ -6,6 +6,7 @@ split, the checkpoint and the decoder, and whatever was used is stated in the su
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from auscult.runs.identity import Identity
 from auscult.tasks.base import Item, Task
 from auscult.training.checkpoint import load_checkpoint, load_weights
 from auscult.training.evaluation import judge_split, summary_of
+from auscult.training.listening import keep_sounds
 from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 
@@ -32,12 +34,14 @@ class Evaluation:
         summary: metrics, 95 % intervals, protocol, split, checkpoint and update, as stored.
         items: one record per item.
         notes: what changed since the run was trained.
+        listening: index of the sounds that were kept, where the task has something audible.
     """
 
     run: Path
     summary: dict[str, Any]
     items: list[Item]
     notes: list[str]
+    listening: Path | None = None
 
     def worst(self, count: int = 5) -> list[Item]:
         """Return the records with most errors, worst first."""
@@ -79,11 +83,13 @@ def evaluate(run: str | Path, *overrides: str, split: str = "test", checkpoint: 
     with ProgressBar(f"{directory.path.name} {split}", len(task.cuts(split)), enabled=progress) as bar:
         items = judge_split(task, model, recipe, split, arithmetic, advance=bar.advance)
     summary = summary_of(task, items, split=split, checkpoint=checkpoint, update=int(payload["update"]), overrides=list(overrides))
+    listening = None
     if not overrides:
         directory.write_items(split, items)
         directory.write_summary(split, summary)
+        listening = keep_sounds(task, model, arithmetic, directory, split, items, checkpoint=checkpoint, update=summary["update"])
     notes = Identity.current(recipe.hash, task.data_hash).changes_since(directory.identity)
-    return Evaluation(directory.path, summary, items, notes)
+    return Evaluation(directory.path, summary, items, notes, listening)
 
 
 def recipe_of(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> Recipe:
@@ -92,9 +98,18 @@ def recipe_of(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> Recip
 
 
 def _errors(item: Item) -> float:
-    """How wrong a record is: edits of a transcript, share of a window's frames, or how far a trial's score leans to the wrong side."""
+    """How wrong a record is.
+
+    Edits of a transcript, share of a window's frames, how far a trial's score leans to the wrong side, or how little a mixture has gained.
+    """
+    if "si_sdri" in item:
+        return -float(item["si_sdri"]) if _is_number(item["si_sdri"]) else -math.inf
     if "target" in item:
         return -float(item["score"]) if item["target"] else float(item["score"])
     if "frame_errors" in item:
         return float(item["frame_errors"]) / max(int(item["frames"]), 1)
     return sum(int(item.get(kind, 0)) for kind in ("substitutions", "insertions", "deletions"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not math.isnan(value)

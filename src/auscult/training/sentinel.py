@@ -47,11 +47,13 @@ class Fault:
             overflow that only lowers the loss scale).
         ids: utterances of the refused batch.
         culprits: those that are bad on their own; empty when none reproduces the fault alone.
+        place: first module whose output was not finite, with its number format; "" where it is not known.
     """
 
     cause: Cause
     ids: tuple[str, ...] = ()
     culprits: tuple[str, ...] = ()
+    place: str = ""
 
 
 class Diverged(RunFailed):

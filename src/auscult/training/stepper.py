@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from auscult.streams import Streams
 from auscult.tasks.base import Batch, Loss, Task
 from auscult.training.distributed import World
+from auscult.training.number_formats import first_not_finite
 from auscult.training.precision import Arithmetic
 from auscult.training.sentinel import Cause, Diverged, Fault, Sentinel
 
@@ -126,7 +127,9 @@ class Stepper:
             return Fault("scale", batch.ids)
         if not self.sentinel.state_is_finite():
             return Fault("state", batch.ids)
-        return Fault(cause, batch.ids, self._culprits(batch, buffers))
+        place = first_not_finite(self.model, lambda: self._forward(batch)) if cause in ("loss", "buffer") else ""
+        self.sentinel.restore_buffers(buffers)
+        return Fault(cause, batch.ids, self._culprits(batch, buffers), place)
 
     def _culprits(self, batch: Batch, buffers: list[Tensor]) -> tuple[str, ...]:
         """Return the ids of items that are bad on their own even in float32; empty when every item of several is, or none.
@@ -150,11 +153,14 @@ class Stepper:
 
     def _backward(self, batch: Batch, shared: bool, narrow: bool = True) -> Loss:
         """Return the loss, with gradients of loss x scale (x items where several batches are summed)."""
-        with self.arithmetic.autocast() if narrow else nullcontext():
-            loss = self.task.loss(self.model, batch)
+        loss = self._forward(batch, narrow)
         weight = self.arithmetic.scale.value * (loss.items if shared else 1)
         (loss.value * weight if weight != 1 else loss.value).backward()  # type: ignore[no-untyped-call]
         return loss
+
+    def _forward(self, batch: Batch, narrow: bool = True) -> Loss:
+        with self.arithmetic.autocast() if narrow else nullcontext():
+            return self.task.loss(self.model, batch)
 
     def _gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]

@@ -30,6 +30,7 @@ from auscult.training.distributed import World, join_world, leave_world
 from auscult.training.evaluation import summary_of
 from auscult.training.interruption import Interrupted, listening
 from auscult.training.journal import Journal
+from auscult.training.listening import keep_sounds
 from auscult.training.progress import ProgressBar
 from auscult.training.sentinel import Diverged
 from auscult.training.trainer import StopAsked, Trainer, best_checkpoint
@@ -231,6 +232,8 @@ def _finish(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jou
         if trainer.world.main:
             run.write_items("validation", items)
             run.write_summary("validation", summary)
+            told = {"checkpoint": "best", "update": payload["update"]}
+            keep_sounds(task, trainer.model, trainer.arithmetic, run, "validation", items, **told)
     if trainer.world.main:
         weights = {name: value.detach().cpu().contiguous() for name, value in trainer.model.state_dict().items()}
         write_atomic(run.path / "model.safetensors", safetensors_bytes(weights, {"format": "pt"}))

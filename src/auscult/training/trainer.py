@@ -28,6 +28,7 @@ from auscult.training.distributed import World
 from auscult.training.evaluation import judge_split
 from auscult.training.interruption import Interrupted, StopRequest
 from auscult.training.journal import Journal
+from auscult.training.number_formats import check_number_format, watching
 from auscult.training.precision import Arithmetic
 from auscult.training.progress import ProgressBar
 from auscult.training.schedule import Schedule
@@ -62,6 +63,7 @@ class Trainer:
         self.budget = recipe.budget
         self.streams = Streams(recipe.seed)
         torch.set_num_threads(recipe.data.threads)
+        check_number_format(recipe)
         self.arithmetic = Arithmetic(recipe.precision)
         torch.manual_seed(self.streams.integer("init"))
         self.model = task.build_model()
@@ -125,7 +127,7 @@ class Trainer:
         self._set_rate()
         self.task.prepare_update(self.model, self.update, self.budget.updates)
         batches = [loaded.batch.to(self.arithmetic.device) for loaded in group]
-        step = self._step(batches)
+        step = self._step(batches) if self.update else self._first_step(batches)
         self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
         if self.average is not None and step.applied:
             self.average.update()
@@ -142,6 +144,13 @@ class Trainer:
             for fault, remedy in error.refused:
                 self._report_fault(fault, remedy)
             raise
+
+    def _first_step(self, batches: list[Batch]) -> Step:
+        """Take the first update, and record the number format in which each part of the model really works."""
+        with watching(self.model) as formats:
+            step = self._step(batches)
+        self.journal.write("number_formats", update=1, asked=self.recipe.precision.compute, parts=formats)
+        return step
 
     def _make_loader(self) -> Loader:
         data = self.recipe.data
@@ -196,8 +205,9 @@ class Trainer:
 
     def _report_fault(self, fault: Fault, remedy: str) -> None:
         self.journal.write(
-            "refused", update=self.update, cause=fault.cause, ids=list(fault.ids), culprits=list(fault.culprits), remedy=remedy
-        )
+            "refused", update=self.update, cause=fault.cause, ids=list(fault.ids), culprits=list(fault.culprits), remedy=remedy,
+            **({"place": fault.place} if fault.place else {}),
+        )  # fmt: skip
         self.progress.say(f"update {self.update}: refused ({fault.cause}; {', '.join(fault.culprits or fault.ids[:3])}); remedy: {remedy}")
 
     def _settle(self) -> None:
