@@ -9,6 +9,7 @@ what three sources do not need). Source: Yu, Kolbæk, Tan and Jensen 2017 (arXiv
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -36,6 +37,13 @@ def best_orders(costs: Tensor) -> Tensor:
     if sources > ENUMERATED:
         pairs = [linear_sum_assignment(table)[1] for table in known.double().cpu().numpy()]
         return torch.stack([torch.from_numpy(one) for one in pairs]).to(costs.device, torch.int64)
-    orders = torch.tensor(list(permutations(range(sources))), device=costs.device)  # (orders, source)
-    rows = torch.arange(sources, device=costs.device).expand_as(orders)
+    orders, rows = _every_order(sources, costs.device)
     return orders[known[:, rows, orders].sum(dim=2).argmin(dim=1)]
+
+
+@cache
+def _every_order(sources: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return all orders, and beside each entry its source, (orders, source)."""
+    with torch.inference_mode(False):  # what is kept must serve training too
+        orders = torch.tensor(list(permutations(range(sources))), device=device)
+        return orders, torch.arange(sources, device=device).expand_as(orders)

@@ -19,11 +19,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from auscult.errors import UserError
-from auscult.losses.permutations import best_orders
-from auscult.ops.silence import SILENT_POWER
+from auscult.losses.pair_levels import PairLevels
 from auscult.registry import register
-
-_TINY = 1e-14
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class PermutationInvariantLoss(nn.Module):
     """Negative level of the estimates relative to what is wrong with them, in dB, under the best assignment.
 
     Args:
-        threshold: share of the target's power added to the error's: 0.001 stops rewarding at 30 dB, smoothly; 0 is off.
+        threshold: share of the target's power that is added to the error's: 0.001 stops rewarding at 30 dB, smoothly; 0 is off.
     """
 
     scaled: bool
@@ -55,46 +52,46 @@ class PermutationInvariantLoss(nn.Module):
         self.threshold = threshold
 
     def forward(self, estimates: Tensor, sources: Tensor) -> PitLoss:
-        """Compare estimates with sources, (batch, source, time) both."""
-        if estimates.shape != sources.shape or estimates.dim() != 3:
+        """Compare estimates with sources, (batch, source, time) both, which are left as they are.
+
+        Values and gradients are computed in float32 (float64 for float64 input) whatever the autocast state. A target is silent where its
+        power without its mean is below `auscult.ops.silence.SILENT_POWER` (-80 dB): it is left out and counted in `active`, and the
+        estimates that belong to no active target are free. What is not finite in an active pair makes the item's value NaN.
+
+        Raises:
+            UserError: shapes differ, or a gradient of the sources is asked for.
+        """
+        if estimates.shape != sources.shape or estimates.dim() != 3 or 0 in estimates.shape:
             raise UserError(
                 f"separation loss: expected estimates and sources of one shape (batch, source, time), got {tuple(estimates.shape)} and "
                 f"{tuple(sources.shape)}"
             )
+        if sources.requires_grad:
+            raise UserError("separation loss: sources are data and get no gradient; detach them")
         with torch.autocast(device_type=estimates.device.type, enabled=False):
-            return self._compute(_centred(estimates), _centred(sources))
-
-    def _compute(self, estimates: Tensor, sources: Tensor) -> PitLoss:
-        energy = sources.square().sum(-1)
-        active = ~(energy < SILENT_POWER * sources.shape[-1])  # not finite counts as active: it must be seen
-        costs = torch.stack([self._levels(one[:, None], sources, energy) for one in estimates.detach().unbind(1)], dim=2)
-        permutation = best_orders(costs.masked_fill(~active[..., None], 0.0))
-        chosen = estimates.gather(1, permutation[..., None].expand_as(estimates))
-        losses = self._levels(chosen, sources, energy).masked_fill(~active, 0.0)
-        return PitLoss(losses.sum(1) / active.sum(1).clamp_min(1), permutation, active)
-
-    def _levels(self, estimates: Tensor, sources: Tensor, energy: Tensor) -> Tensor:
-        safe = energy.clamp_min(torch.finfo(energy.dtype).tiny * 1e20)
-        gains = (estimates * sources).sum(-1) / safe if self.scaled else torch.ones_like(energy)
-        power = gains.square() * safe
-        error = (estimates - gains[..., None] * sources).square().sum(-1)
-        return -10 * torch.log10((power + _TINY * safe) / (error + self.threshold * power + _TINY * safe))
+            return PitLoss(*PairLevels.apply(estimates, sources, self.scaled, self.threshold))  # type: ignore[no-untyped-call]
 
 
 @register("loss", "pit_si_sdr")
 class PitSiSdr(PermutationInvariantLoss):
-    """Negative scale-invariant signal-to-distortion ratio."""
+    """Negative scale-invariant signal-to-distortion ratio of signals without their means.
+
+    An estimate of zeros has value 0 and no gradient, so a mask must not start there.
+
+    >>> sources = torch.tensor([[[1.0, -1.0, 1.0, -1.0], [1.0, 1.0, -1.0, -1.0]]])
+    >>> estimates = sources.flip(1) * 3 + 0.1 * sources
+    >>> PitSiSdr()(estimates, sources)
+    PitLoss(values=tensor([-29.5424]), permutation=tensor([[1, 0]]), active=tensor([[True, True]]))
+    """
 
     scaled = True
 
 
 @register("loss", "pit_snr")
 class PitSnr(PermutationInvariantLoss):
-    """Negative signal-to-noise ratio: the level of the estimate counts too."""
+    """Negative signal-to-noise ratio of signals without their means: the level of the estimate counts too.
+
+    The training loss of SPMamba (JusperLee/SPMamba). An estimate of zeros has value 0 and a gradient.
+    """
 
     scaled = False
-
-
-def _centred(signals: Tensor) -> Tensor:
-    wide = signals if signals.dtype == torch.float64 else signals.float()
-    return wide - wide.mean(-1, keepdim=True)
