@@ -11,7 +11,7 @@ import pytest
 
 from auscult.errors import UserError
 from auscult.runs import files
-from auscult.runs.files import read_json, remove_leftovers, replace_with, write_atomic, write_json
+from auscult.runs.files import read_json, remove_leftovers, replace_folder, replace_with, write_atomic, write_json
 
 
 def names(folder):
@@ -150,3 +150,45 @@ def test_writer_killed_at_any_moment_leaves_one_whole_version(tmp_path, kill_aft
         assert value["filler"] == [value["version"]] * 5000
         remove_leftovers(tmp_path)
         assert names(tmp_path) == ["summary.json"]
+
+
+def _fill(*contents):
+    return lambda folder: [(folder / name).write_text(name) for name in contents]
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    replace_folder(tmp_path / "run" / "sounds", _fill("a", "b"))
+    replace_folder(tmp_path / "run" / "sounds", _fill("c"))
+    assert names(tmp_path / "run" / "sounds") == ["c"]
+    assert names(tmp_path / "run") == ["sounds"]
+
+
+def test_a_folder_that_cannot_be_filled_leaves_the_old_one(tmp_path):
+    replace_folder(tmp_path / "sounds", _fill("a"))
+
+    def half(folder):
+        (folder / "b").write_text("b")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"sounds: cannot be written .*free some space"):
+        replace_folder(tmp_path / "sounds", half)
+    assert names(tmp_path / "sounds") == ["a"]
+    assert names(tmp_path) == ["sounds"]
+
+
+def test_a_folder_that_cannot_be_put_in_place_leaves_the_old_one(tmp_path, monkeypatch):
+    replace_folder(tmp_path / "sounds", _fill("a"))
+    rename, moved = files.Path.rename, []
+
+    def fails_second(path, target):
+        moved.append(path)
+        if len(moved) == 2:
+            raise OSError(errno.EACCES, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(files.Path, "rename", fails_second)
+    with pytest.raises(UserError, match="permission denied"):
+        replace_folder(tmp_path / "sounds", _fill("b"))
+    assert len(moved) == 3
+    assert names(tmp_path / "sounds") == ["a"]
+    assert names(tmp_path) == ["sounds"]

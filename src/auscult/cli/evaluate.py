@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from auscult.training.evaluate import Evaluation
 
 WORST = {
+    "si_sdri": ("mixtures", ["id", "speakers", "variant", "input_si_sdr", "si_sdr", "si_sdri"]),
     "target": ("trials", ["enrol", "test", "target", "score"]),
     "frame_errors": ("windows", ["id", "frame_errors", "frames", "speakers"]),
     "reference": ("utterances", ["id", "reference", "hypothesis"]),
@@ -28,7 +29,7 @@ def evaluate(
     overrides: Overrides = None,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     checkpoint: Annotated[str, typer.Option(help="best, last, or another file of the run's checkpoints.")] = "best",
-    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances or trials to list.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances, trials or mixtures to list.")] = 5,
     trials: Annotated[Path | None, typer.Option(help="Verification: trial list of the test split, lines '1|0 first second'.")] = None,
     trial_audio: Annotated[Path | None, typer.Option(help="Verification: folder the paths of the trial list start from.")] = None,
     as_norm: Annotated[str | None, typer.Option(help='Verification: cohort for score normalisation, "train" or an .npz file.')] = None,
@@ -39,7 +40,7 @@ def evaluate(
     figures: Annotated[bool, typer.Option("--figures", help="Diarization: draw a timeline of each recording into the run.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a checkpoint on a split: metrics with 95 % intervals over speakers, the protocol, and the worst utterances or trials."""
+    """Judge a checkpoint on a split: metrics with 95 % intervals over speakers, the protocol, and the worst items."""
     if reference is not None:
         from auscult.cli.evaluate_recordings import evaluate_recordings
 
@@ -71,4 +72,11 @@ def _table(result: Evaluation, listed: list[dict[str, Any]], split: str, checkpo
         typer.echo(f"ALARM: {alarm}")
     if listed:
         kind, columns = next((shown for key, shown in WORST.items() if key in listed[0]), ("records", ["id"]))
-        print_table(columns, [[item.get(column) for column in columns] for item in listed], f"worst {kind}")
+        rows = [[_cell(item.get(column)) for column in columns] for item in listed]
+        print_table(columns, rows, f"worst {kind}{', by SI-SDR improvement in dB' if kind == 'mixtures' else ''}")
+    if result.listening is not None:
+        typer.echo(f"to listen to: {result.listening}")
+
+
+def _cell(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value

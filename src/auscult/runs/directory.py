@@ -201,6 +201,11 @@ class RunDirectory(Records):
         """Folder of figures, made if missing."""
         return self._folder("figures")
 
+    @property
+    def listening(self) -> Path:
+        """Folder of sounds to listen to, `<split>/` beside its index `<split>.json`; there only where a task has something audible."""
+        return self.path / "listening"
+
     def _folder(self, name: str) -> Path:
         folder = self.path / name
         folder.mkdir(exist_ok=True)
@@ -219,7 +224,7 @@ class RunDirectory(Records):
 
     def _settle(self) -> None:
         """Record the crash of an earlier process at the time of its last event, so that the time in between is not counted as training."""
-        for folder in (self.path, *(self.path / name for name in ("checkpoints", "items", "summary", "figures", "arrays"))):
+        for folder in (self.path, *(self.path / name for name in ("checkpoints", "items", "summary", "figures", "arrays", "listening"))):
             remove_leftovers(folder)
         record = self._state_record()
         if record["state"] == State.RUNNING and current_state(record) is State.CRASHED:

@@ -86,6 +86,40 @@ def replace_with(path: Path, writer: Callable[[BinaryIO], None]) -> None:
         raise cannot_write(path, error) from error
 
 
+def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
+    """Replace a folder with what `fill` puts into an empty one beside it; what was there before goes only when the new one is whole.
+
+    Between two renames there is no folder at all; a reader finds the old one, none, or the new one, and never a mixture of both.
+
+    Args:
+        path: the folder to replace or make.
+        fill: called once with a new folder.
+
+    Raises:
+        UserError: something cannot be written; the old folder is intact.
+    """
+    path = Path(path)
+    made, old = temporary_name(path), temporary_name(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made.mkdir()
+        try:
+            fill(made)
+            sync_folder(made)
+            if path.exists():
+                path.rename(old)
+            made.rename(path)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> UserError:
     """Return the error for a file that could not be written, with what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -132,7 +132,7 @@ def _record(number: int, place: str, item: Item, sounds: Sounds, task: Task) -> 
     finite = {name: samples[np.isfinite(samples)].astype(np.float64) for name, samples in sounds.items()}
     peak = max(float(np.abs(samples).max()) if samples.size else 0.0 for samples in finite.values())
     longest = max(len(samples) for samples in sounds.values())
-    told = {key: item[key] for key in ("variant", "aim", "speakers", "si_sdri", "si_sdr", "input_si_sdr") if key in item}
+    told: dict[str, Any] = {key: item[key] for key in ("variant", "aim", "speakers", "si_sdri", "si_sdr", "input_si_sdr") if key in item}
     return {
         "id": item["id"],
         "place": place,
