@@ -22,6 +22,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from lhotse.cut import Cut, MixedCut, MixTrack, MonoCut, PaddingCut
+from lhotse.utils import compute_num_samples
 from numpy.typing import NDArray
 
 from auscult.data.store import AudioStore
@@ -175,12 +176,16 @@ def read_layers(
     Raises:
         AudioError: a file cannot be read.
     """
-    total = round(cut.duration * store.sample_rate)
+    total = compute_num_samples(cut.duration, store.sample_rate)
     count = total - start if count is None else count
     if start < 0 or count < 1 or start + count > total:
         raise UserError(f"{cut.id}: {count} samples from {start} on do not lie within its {total} samples")
     if isinstance(cut, MixedCut):
         return _mixed_layers(cut, names, store, start, count)
+    if cut.recording.transforms:
+        raise UserError(
+            f"{cut.id}: its recording is changed by transforms, which its layers are not; save mixture and layers as files first"
+        )
     places = ["mixture", *cut.custom["layers"]]
     first = round(cut.start * store.sample_rate) + start
     return {name: store.part(cut.recording, places.index(name), first, count) for name in names}
@@ -207,35 +212,61 @@ def _track_names(cut: MixedCut) -> list[str]:
 def _mixed_layers(cut: MixedCut, names: Sequence[str], store: AudioStore, start: int, count: int) -> dict[str, NDArray[np.float32]]:
     found = {name: np.zeros(count, dtype=np.float32) for name in names}
     own = _track_names(cut)
-    plain = not cut.transforms and all(track.snr is None and not track.mute and _is_plain(track.cut) for track in cut.tracks)
-    tracks = None if plain else [np.asarray(one, np.float32).reshape(-1) for one in cut.load_audio(mixed=False)]
-    for place, (track, name) in enumerate(zip(cut.tracks, own, strict=True)):
-        if name not in found:
-            continue
-        if tracks is not None:
-            if cut.sampling_rate != store.sample_rate:
-                raise UserError(f"{cut.id}: mixed at {cut.sampling_rate} Hz and wanted at {store.sample_rate} Hz; resample the cuts first")
-            samples, begin = tracks[place], -start
-        else:
-            samples, begin = _gained(track.cut, store), round(track.offset * store.sample_rate) - start
-        first, last = max(begin, 0), min(begin + len(samples), count)
-        if last > first:
-            found[name][first:last] += samples[first - begin : last - begin]
+    plain = all(track.snr is None and not track.mute for track in cut.tracks)
+    _check_tracks(cut, plain)
+    if not plain:
+        for name, samples in zip(own, _mixed_by_lhotse(cut, store.sample_rate), strict=True):
+            if name in found and samples is not None:
+                part = samples[start : start + count]
+                found[name][: len(part)] += part
+        return found
+    for track, name in zip(cut.tracks, own, strict=True):
+        if name in found:
+            begin = compute_num_samples(track.offset, store.sample_rate) - start
+            first, samples = _heard(track.cut, store, begin, count)
+            found[name][first : first + len(samples)] += samples
     return found
 
 
-def _is_plain(cut: Cut) -> bool:
-    return isinstance(cut, PaddingCut) or (isinstance(cut, MonoCut) and not cut.recording.transforms)
+def _check_tracks(cut: MixedCut, plain: bool) -> None:
+    """Refuse what lhotse would do to the mixture and not to its parts, or what would be read otherwise than lhotse does."""
+    tracks = [track.cut for track in cut.tracks if not isinstance(track.cut, PaddingCut)]
+    reason = ""
+    if cut.transforms or any(one.recording.transforms for one in tracks if isinstance(one, MonoCut)):
+        reason = "is changed by transforms"
+    elif not all(isinstance(one, MonoCut) for one in tracks):
+        reason = "has tracks of several channels"
+    elif not plain and any((one.custom or {}).keys() & {"gain", "level"} for one in tracks):
+        reason = "states signal-to-noise ratios and, under custom, levels of tracks"
+    if reason:
+        raise UserError(f"{cut.id}: this mixture {reason}, so it is not the sum of what is in its files; save its tracks as files first")
 
 
-def _gained(cut: MonoCut, store: AudioStore) -> NDArray[np.float32]:
-    """Return the samples of a track at the gain it names, or at the level it is to have; both in dB."""
+def _mixed_by_lhotse(cut: MixedCut, sample_rate: int) -> list[NDArray[np.float32] | None]:
+    """Return every track where it lies in the mixture and as loud as its ratio says; None for those that are mute."""
+    if cut.sampling_rate != sample_rate:
+        raise UserError(f"{cut.id}: mixed at {cut.sampling_rate} Hz and wanted at {sample_rate} Hz; resample the cuts first")
+    loaded = iter(cut.load_audio(mixed=False))  # of the tracks that are not mute, (1, time) each
+    mute = [track.mute for track in cut.tracks]
+    every = all(mute)  # then lhotse mixes them all
+    return [None if silent and not every else np.asarray(next(loaded), np.float32)[0] for silent in mute]
+
+
+def _heard(cut: MonoCut, store: AudioStore, begin: int, count: int) -> tuple[int, NDArray[np.float32]]:
+    """Return what is heard of a track in `count` samples that start `-begin` samples after it, and where in them it starts."""
     custom = cut.custom or {}
-    samples: NDArray[np.float32] = store.samples(cut)
+    whole: NDArray[np.float32] | None = None
     if "level" in custom:
-        return at_level(samples, float(custom["level"]))
-    gain = float(custom.get("gain", 0.0))
-    return samples * np.float32(10 ** (gain / 20)) if gain else samples
+        whole = at_level(store.samples(cut), float(custom["level"]))  # the level of the whole track
+    elif cut.sampling_rate != store.sample_rate:
+        whole = store.samples(cut)
+    length = cut.num_samples if whole is None else len(whole)
+    first, last = max(begin, 0), min(begin + length, count)
+    if last <= first:
+        return 0, np.zeros(0, np.float32)
+    samples: NDArray[np.float32] = store.stretch(cut, first - begin, last - first) if whole is None else whole[first - begin : last - begin]
+    gain = 0.0 if "level" in custom else float(custom.get("gain", 0.0))
+    return first, samples * np.float32(10 ** (gain / 20)) if gain else samples
 
 
 def at_level(samples: NDArray[np.float32], level: float) -> NDArray[np.float32]:
