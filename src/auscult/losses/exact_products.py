@@ -36,7 +36,7 @@ def inner_products(first: Tensor, second: Tensor) -> Tensor:
 def energies(signals: Tensor) -> Tensor:
     """Return the sum of squares over time: (..., time) -> (...) float64."""
     whole = signals.shape[-1] - signals.shape[-1] % STRETCH
-    total = torch.linalg.vector_norm(_stretches(signals, whole), dim=-1).double().square().sum(-1)
+    total: Tensor = torch.linalg.vector_norm(_stretches(signals, whole), dim=-1).double().square().sum(-1)
     if whole < signals.shape[-1]:
         total += torch.linalg.vector_norm(signals[..., whole:], dim=-1).double().square()
     return total
