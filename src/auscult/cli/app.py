@@ -61,6 +61,7 @@ VERBS: dict[str, Verb] = {
     "embed": Verb("auscult.cli.embed", "embed", "Write speaker embeddings of audio files by a trained run."),
     "verify": Verb("auscult.cli.verify", "verify", "Say whether two recordings are of one speaker, with a probability."),
     "diarize": Verb("auscult.cli.diarize", "diarize", "Say who speaks when in audio files, as RTTM."),
+    "separate": Verb("auscult.cli.separate", "separate", "Take a recording of several speakers apart, in constant memory."),
     "runs": Verb("auscult.cli.runs", "runs", "List, filter and sort runs."),
     "report": Verb("auscult.cli.report", "report", "Draw a run's figures and write its report."),
     "inspect": Verb("auscult.cli.inspect", "inspect", "Print what a recipe's model costs: parameters, operations, memory, speed."),
