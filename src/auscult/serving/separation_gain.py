@@ -79,8 +79,8 @@ def _signs(gram: NDArray[np.float64], products: NDArray[np.float64], total: floa
 def _common_gain(gram: NDArray[np.float64], products: NDArray[np.float64]) -> float:
     """Return the positive gain with which the sum of the estimates fits best."""
     energy, product = float(gram.sum()), float(products.sum())
-    if energy <= 0.0 or product <= 0.0:  # the estimates cancel: their energies still tell their level
-        return float(np.sqrt(max(np.abs(products).max(), np.finfo(float).tiny) / np.diagonal(gram).max()))
+    if energy <= 0.0 or product <= 0.0:  # the estimates cancel; each alone still tells their level
+        return max(float(np.abs(products).max() / np.diagonal(gram).max()), 1e-12)
     return product / energy
 
 
