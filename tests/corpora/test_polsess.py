@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from auscult.cli.app import app
+from auscult.cli import main
 from auscult.corpora.manifests import Manifests
 from auscult.corpora.polsess import LAYERS, PolSess
 from auscult.corpora.polsess_columns import COLUMNS
@@ -260,8 +260,6 @@ def test_a_file_that_ends_early_is_counted(tmp_path: Path, root: Path) -> None:
 
 
 def test_the_verb_prepares_a_corpus(tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        app(["prepare", "polsess", str(root), "-o", str(tmp_path / "out"), "--json"])
-    assert not left.value.code
+    assert main(["prepare", "polsess", str(root), "-o", str(tmp_path / "out"), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["name"], said["splits"]["train"]["speakers"], said["splits"]["test"]["utterances"]) == ("polsess", 2, 1)

@@ -18,13 +18,19 @@ def audit(
     target: Annotated[Path, typer.Argument(metavar="RECIPE|MANIFEST", hidden=True)],
     overrides: Overrides = None,
     audio: Annotated[bool, typer.Option(help="Read the samples too: duplicates, clipping, silence, unreadable files.")] = True,
+    residual_limit: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="How far a mixture may be from the sum of its layers, as a share of full scale.", show_default="1.22e-4"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check the data of a RECIPE (with KEY=VALUE settings), a prepared folder or a CutSet; problems end with exit code 1."""
     from auscult.errors import RunFailed
     from auscult.training.audit import audit as audit_target
 
-    report = audit_target(target, *(overrides or []), audio=audio)
+    report = audit_target(target, *(overrides or []), audio=audio, residual_limit=residual_limit)
     emit(report.to_dict(), as_json, lambda: _table(report))
     if report.failed:
         errors = sum(one.severity == "error" for one in report.findings)

@@ -18,8 +18,10 @@ import numpy as np
 
 from auscult.audio.resampling import upsampling_note
 from auscult.data.audit_audio import Progress, audit_audio
-from auscult.data.audit_report import AuditReport, Finding, SplitFacts, finding, ordered
-from auscult.data.audit_rows import Rows, code_points, read_rows, required_frames, source_of
+from auscult.data.audit_mixture_audio import RESIDUAL_LIMIT, audit_mixture_audio
+from auscult.data.audit_mixtures import audit_mixtures, holds_mixtures
+from auscult.data.audit_report import AuditReport, Finding, Severity, SplitFacts, finding, ordered
+from auscult.data.audit_rows import Rows, code_points, is_layered, read_rows, required_frames, source_of
 from auscult.data.strings import UNKNOWN_SPEAKER
 from auscult.errors import UserError
 
@@ -46,6 +48,7 @@ def audit(
     sample_rate: int | None = None,
     unknown: Literal["error", "drop"] = "error",
     audio: bool = True,
+    residual_limit: float = RESIDUAL_LIMIT,
     progress: Progress | None = None,
 ) -> AuditReport:
     """Look for everything that is known to spoil training or scores.
@@ -57,22 +60,29 @@ def audit(
         sample_rate: of the model, hertz; None means each file's own.
         unknown: the task's policy for characters outside the alphabet; under "drop" they are a warning.
         audio: read the samples too; without, only manifests are checked.
+        residual_limit: largest difference between a mixture and the sum of its layers, as a share of full scale.
         progress: called while audio is read.
     """
     every = [read_rows(name, cuts) for name, cuts in splits.items()]
     with_text = any(text for rows in every for text in rows.texts)
+    mixed = {name for name, cuts in splits.items() if holds_mixtures(cuts)}
     findings: list[Finding] = []
     for rows in every:
         findings += _check_split(rows, with_text or alphabet is not None)
+        if rows.name not in mixed:
+            findings += _check_balance(rows)
         if alphabet is not None:
             findings += _check_characters(rows, alphabet, unknown)
         if output_frames is not None:
             findings += _check_lengths(rows, alphabet, output_frames, sample_rate)
-    findings += _check_rates(every, sample_rate)
+    findings += _check_rates(every, sample_rate, "error" if mixed else "warning")
     findings += _check_between(every)
     findings += _check_coverage(every, alphabet)
+    findings += audit_mixtures(splits)
     if audio:
         findings += audit_audio(every, progress)
+        layered = {rows.name: [parts[0] for parts in rows.parts if len(parts) == 1 and is_layered(parts[0])] for rows in every}
+        findings += audit_mixture_audio({name: cuts for name, cuts in layered.items() if cuts}, residual_limit, progress)
     return AuditReport({rows.name: _facts(rows) for rows in every}, ordered(findings), audio)
 
 
@@ -131,7 +141,6 @@ def _check_split(rows: Rows, texts_expected: bool) -> Iterator[Finding]:
     if nameless.any():
         message = f"{where} utterances without a speaker; intervals and overlap checks need speakers"
         yield finding("warning", "no_speaker", message, rows.of(nameless))
-    yield from _check_balance(rows)
 
 
 def _check_balance(rows: Rows) -> Iterator[Finding]:
@@ -202,7 +211,7 @@ def _check_lengths(
         yield finding("error", "infeasible_length", message, rows.of(impossible))
 
 
-def _check_rates(every: Sequence[Rows], sample_rate: int | None) -> Iterator[Finding]:
+def _check_rates(every: Sequence[Rows], sample_rate: int | None, severity: Severity) -> Iterator[Finding]:
     by_rate: dict[int, list[str]] = {}
     for rows in every:
         for rate in np.unique(rows.rates).tolist():
@@ -210,7 +219,7 @@ def _check_rates(every: Sequence[Rows], sample_rate: int | None) -> Iterator[Fin
     if len(by_rate) > 1:
         listed = ", ".join(f"{rate} Hz in {'/'.join(names)}" for rate, names in sorted(by_rate.items()))
         message = f"sampling rates are mixed ({listed}); bandwidth tells recordings apart, and a model can learn that instead"
-        yield finding("warning", "mixed_sample_rates", message, [str(rate) for rate in sorted(by_rate)])
+        yield finding(severity, "mixed_sample_rates", message, [str(rate) for rate in sorted(by_rate)])
     for rate in sorted(by_rate):
         note = upsampling_note(rate, sample_rate) if sample_rate is not None else None
         if note is not None:
@@ -241,7 +250,7 @@ def _check_between(every: Sequence[Rows]) -> Iterator[Finding]:
         if shared:
             yield finding("error", "shared_recordings", f"{pair} use the same recordings; scores would not be on unseen audio", shared)
         yield from _overlap(pair, "speaker", one.voices, other.voices)
-        yield from _overlap(pair, "session", {name for name in one.sessions if name}, {name for name in other.sessions if name})
+        yield from _overlap(pair, "session", one.sessions, other.sessions)
 
 
 def _overlap(pair: str, what: str, one: Set[str], other: Set[str]) -> Iterator[Finding]:

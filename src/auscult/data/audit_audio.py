@@ -17,7 +17,7 @@ from lhotse.cut import Cut
 
 from auscult.audio.reading import AudioError
 from auscult.data.audit_report import Finding, finding
-from auscult.data.audit_rows import Rows, Source, source_of
+from auscult.data.audit_rows import Rows, Source, is_layered, source_of
 from auscult.data.store import AudioStore
 
 Progress = Callable[[int, int], None]
@@ -66,6 +66,8 @@ def _pieces(splits: Sequence[Rows]) -> dict[Source, tuple[Cut, list[str]]]:
     for rows in splits:
         for parts in rows.parts:
             for part in parts:
+                if is_layered(part):
+                    continue  # `audit_mixture_audio` reads it with its layers
                 _, names = pieces.setdefault(source_of(part), (part, []))
                 if rows.name not in names:
                     names.append(rows.name)

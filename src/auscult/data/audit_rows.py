@@ -29,7 +29,7 @@ class Rows:
         texts: normalised texts.
         speakers: speaker of each utterance, several joined with "+", "unknown" where none is named.
         voices: every speaker of the split by name, whether alone or in a conversation.
-        sessions: `cut.custom["session"]`, or None.
+        sessions: all that `cut.custom["session"]` names, one or (of the sources of a mixture) several.
         seconds: (utterances,) durations.
         rates: (utterances,) sampling rates, hertz.
         samples: (utterances,) samples at those rates.
@@ -41,7 +41,7 @@ class Rows:
     texts: list[str]
     speakers: list[str]
     voices: frozenset[str]
-    sessions: list[str | None]
+    sessions: frozenset[str]
     seconds: np.ndarray
     rates: np.ndarray
     samples: np.ndarray
@@ -66,7 +66,6 @@ def read_rows(name: str, cuts: Iterable[Cut]) -> Rows:
             normalised[text] = normalise_text(text)
         texts.append(normalised[text])
     parts = [parts_of(cut) for cut in every]
-    sessions = [next((str(part.custom["session"]) for part in members if _has_session(part)), None) for members in parts]
     rates = np.array([cut.sampling_rate for cut in every], dtype=np.int64)
     seconds = np.array([cut.duration for cut in every], dtype=np.float64)
     return Rows(
@@ -75,7 +74,7 @@ def read_rows(name: str, cuts: Iterable[Cut]) -> Rows:
         texts=texts,
         speakers=[speaker_of(cut) for cut in every],
         voices=frozenset(speaker for cut in every for speaker in speakers_of(cut)),
-        sessions=sessions,
+        sessions=frozenset(session for members in parts for part in members for session in sessions_of(part)),
         seconds=seconds,
         rates=rates,
         samples=np.rint(seconds * rates).astype(np.int64),
@@ -90,6 +89,11 @@ def parts_of(cut: Cut) -> list[Cut]:
     return [cut]
 
 
+def is_layered(part: Cut) -> bool:
+    """Whether a part is a mixture whose layers are further files of its recording."""
+    return bool((getattr(part, "custom", None) or {}).get("layers"))
+
+
 def source_of(part: Cut) -> Source:
     """Return what identifies the piece of recording a part is."""
     recording = part.recording
@@ -99,8 +103,10 @@ def source_of(part: Cut) -> Source:
     return name, round(part.start, 6), round(part.duration, 6), channel
 
 
-def _has_session(part: Cut) -> bool:
-    return bool(getattr(part, "custom", None)) and "session" in part.custom
+def sessions_of(part: Cut) -> list[str]:
+    """Return the recording sessions that a part of an utterance names."""
+    named = (getattr(part, "custom", None) or {}).get("session")
+    return [str(one) for one in (named if isinstance(named, list) else [named]) if one not in (None, "")]
 
 
 def code_points(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

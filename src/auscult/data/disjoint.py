@@ -21,7 +21,7 @@ from lhotse import AudioSource
 from lhotse.cut import Cut
 
 from auscult.corpora.packs.source import PackedSource
-from auscult.data.audit_rows import parts_of
+from auscult.data.audit_rows import parts_of, sessions_of
 from auscult.data.strings import speakers_of
 from auscult.errors import UserError
 
@@ -129,8 +129,7 @@ def _first(cuts: Iterable[Cut], names_of: Callable[[Cut], Iterable[str]]) -> dic
 
 
 def _sessions_of(cut: Cut) -> list[str]:
-    customs = (part.custom or {} for part in parts_of(cut))
-    return [str(custom["session"]) for custom in customs if custom.get("session") not in (None, "")]
+    return [session for part in parts_of(cut) for session in sessions_of(part)]
 
 
 def _files_of(cut: Cut) -> list[str]:
