@@ -22,7 +22,7 @@ FAILED = ("row07@SER", "row13@SER")
 
 def mixture(row: int, variant: str, random: np.random.Generator) -> dict[str, Any]:
     """A judged mixture: clean ones start at 0 dB and gain 9, those with scene and event start lower and gain less."""
-    start = {"SER": -6.0, "SE": -3.0, "C": 0.0}[variant]
+    start = {"SER": -6.0 + float(random.standard_normal()), "SE": -3.0 + float(random.standard_normal()), "C": 0.0}[variant]
     voices = [f"v{row % 5}", f"v{row % 5 if row == 11 else (row + 1 + row % 3) % 5}"]
     ratio = float(random.integers(-5, 6))
     before = [start + ratio / 2, start - ratio / 2]

@@ -15,7 +15,7 @@ from auscult.report import (
 )
 from auscult.report.check_record import read_check
 from auscult.report.figure import house_style, save
-from auscult.report.item_kinds import figure_name, kind_of
+from auscult.report.item_kinds import drawings
 from auscult.report.train_record import read_training
 
 CHECK_FIGURES = {
@@ -53,8 +53,9 @@ def draw_check(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
 def draw_training(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Draw `learning_curves`, and a figure for every judged split, into a training run's `figures` folder.
 
-    The figure of a split is `errors_<split>` for transcripts, `trials_<split>` for trials and `windows_<split>` for windows; records of a
-    kind nobody has drawn have none.
+    The figure of a split is `errors_<split>` for transcripts, `trials_<split>` for trials, `windows_<split>` for windows and
+    `mixtures_<split>` for mixtures, with `separation_examples_<split>` where sounds were kept; records of a kind nobody has drawn have
+    none.
 
     Args:
         run_path: a run directory of `auscult train`.
@@ -72,8 +73,7 @@ def draw_training(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path
         figure, tables = learning_curves.draw(training)
         written += save(figure, training.run.figures_folder, "learning_curves", tables, formats)
         for judged in training.judged:
-            kind, name = kind_of(judged), figure_name(judged)
-            if kind.draw is not None and name is not None:
-                figure, tables = kind.draw(training, judged)
+            for name, draw in drawings(judged).items():
+                figure, tables = draw(training, judged)
                 written += save(figure, training.run.figures_folder, name, tables, formats)
     return written

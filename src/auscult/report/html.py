@@ -14,7 +14,7 @@ from auscult.report import check_page, training_page
 from auscult.report.check_record import read_check
 from auscult.report.draw import CHECK_FIGURES, draw_check, draw_training
 from auscult.report.html_parts import page
-from auscult.report.item_kinds import figure_name
+from auscult.report.item_kinds import drawings
 from auscult.report.train_record import read_judged, read_training
 from auscult.runs.directory import RunDirectory
 from auscult.runs.files import write_atomic
@@ -43,8 +43,9 @@ def write_report(run_path: Path) -> Path:
         sources = [
             run.events.path,
             *(run.path / folder for one in results for folder in (f"items/{one.split}.jsonl", f"summary/{one.split}.json")),
+            *(run.listening / f"{one.split}.json" for one in results if one.listening),
         ]
-        if _stale(run.path, ["learning_curves", *filter(None, map(figure_name, results))], sources):
+        if _stale(run.path, ["learning_curves", *(name for one in results for name in drawings(one))], sources):
             draw_training(run.path)
         pieces = training_page.body(read_training(run.path))
     else:

@@ -1,6 +1,7 @@
 """The building blocks of a page: escaped text, tables, marked transcripts, embedded figures, and the style sheet.
 
-A page is one file that opens anywhere, also in ten years: no scripts, no fonts or images from elsewhere. Everything from the
+A page is one file that opens anywhere, also in ten years: no scripts, no fonts or images from elsewhere; sounds alone are links to files
+of the run. Everything from the
 store is escaped, since transcripts and file names may hold anything.
 """
 
@@ -29,6 +30,7 @@ STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:66rem;padding:1.5rem 1.2rem 4rem;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
 h1{font-size:1.55rem;margin:.2rem 0;overflow-wrap:anywhere}
+h3{font-size:1rem;margin:1.4rem 0 .3rem;overflow-wrap:anywhere}audio{height:2.2rem;min-width:18rem;vertical-align:middle}
 h2{font-size:1.15rem;margin:2.2rem 0 .5rem;border-bottom:1px solid var(--line);padding-bottom:.2rem}
 p,ul{margin:.4rem 0}.soft{color:var(--soft)}.good{color:var(--good)}.bad{color:var(--bad)}
 .badge{display:inline-block;border:1.5px solid currentColor;border-radius:.5rem;padding:.05rem .55rem;font-weight:600;font-size:.85rem}

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from auscult.report import error_breakdown, records_page, transcripts_page, trial_figure, trials_page, windows_figure, windows_page
+from auscult.report import (
+    error_breakdown,
+    mixtures_figure,
+    mixtures_page,
+    records_page,
+    separation_examples,
+    transcripts_page,
+    trial_figure,
+    trials_page,
+    windows_figure,
+    windows_page,
+)
 from auscult.report.figure import Row
+from auscult.report.listening_page import examples_name
 from auscult.report.train_record import Judged, Training
 
 Draw = Callable[[Training, Judged], tuple[Figure, dict[str, list[Row]]]]
@@ -87,6 +99,24 @@ WINDOWS = Kind(
     windows_page.worst,
     ("The error rate of a recording, whose speakers must be told apart throughout: these are windows, each with a matching of its own.",),
 )
+MIXTURES = Kind(
+    "mixtures",
+    frozenset({"source_si_sdr", "input_si_sdr", "si_sdri", "variant"}),
+    "mixtures",
+    mixtures_figure.draw,
+    "Mixtures of {split}. Improvement over the mixture itself and both levels, by variant; every mixture before and after; improvement per "
+    "mixture with those that got worse; by the level of the mixture; by the speaker of a source.",
+    "SI-SDR in dB: means over mixtures of the mean over their active sources, estimates matched to sources by the best permutation. "
+    "Intervals are those of the task where it states them; for other groups they resample pairs of speakers, then their mixtures. All of "
+    "them are of this one run; the spread between seeds is not in them.",
+    mixtures_page.beside,
+    mixtures_page.worst,
+    (
+        "Anything about mixtures of other corpora: the level of the mixture, the room and the noise decide what can be gained, and gains "
+        "of different corpora are not comparable.",
+        "How a recogniser or a listener does on the estimates: improvement in dB is a weak predictor of either.",
+    ),
+)
 OTHERS = Kind(
     "records",
     frozenset(),
@@ -105,7 +135,7 @@ def kind_of(judged: Judged) -> Kind:
     >>> kind_of(Judged("test", ({"id": "a b", "enrol": "a", "test": "b", "target": True, "score": 0.5},), {})).name
     'trials'
     """
-    for kind in (TRANSCRIPTS, TRIALS, WINDOWS):
+    for kind in (TRANSCRIPTS, TRIALS, WINDOWS, MIXTURES):
         if judged.items and all(kind.fields <= item.keys() for item in judged.items):
             return kind
     return OTHERS
@@ -115,3 +145,12 @@ def figure_name(judged: Judged) -> str | None:
     """Return the name of a split's figure, or None where its records have none."""
     kind = kind_of(judged)
     return f"{kind.figure}_{judged.split}" if kind.draw is not None else None
+
+
+def drawings(judged: Judged) -> dict[str, Draw]:
+    """Return what draws each figure of a split, by its name: that of its kind, and that of the sounds of its mixtures."""
+    kind, name = kind_of(judged), figure_name(judged)
+    found = {name: kind.draw} if kind.draw is not None and name is not None else {}
+    if kind is MIXTURES and judged.listening.get("items"):
+        found[examples_name(judged.split)] = separation_examples.draw
+    return found

@@ -29,6 +29,8 @@ RATES = {
     "error_rate": None,
 }
 """Error rates of validation, each with the metric of the answer that needs no training."""
+LEVELS = {"si_sdri": None, "si_sdr": "input_si_sdr"}
+"""Levels of validation in dB, each with that of the unprocessed mixture; an improvement has 0 for it."""
 COSTS = ("min_dcf_p01", "min_dcf_p05", "min_cllr")
 """Costs of validation: 1 is what an answer without listening costs."""
 MOST_POINTS = 4000
@@ -50,11 +52,12 @@ def draw(training: Training) -> tuple[Figure, dict[str, list[Row]]]:
 
 def _panels(training: Training) -> list[tuple[str, str, Callable[[Axes, Training], list[Row]]]]:
     """Return the panels that this run has something to show in: key, title, and what draws it."""
+    levels = any(len(training.metric(name)[0]) for name in LEVELS)
     panels: list[tuple[str, str, Callable[[Axes, Training], list[Row]]]] = [
         ("loss", "Training loss", lambda axes, run: _draw_steps(axes, run, "loss", "loss per item")),
         ("gradient_norm", "Gradient norm", lambda axes, run: _draw_steps(axes, run, "gradient_norm", "L2 norm before clipping")),
         ("lr", "Learning rate", lambda axes, run: _draw_steps(axes, run, "lr", "learning rate", smooth=False)),
-        ("validation", "Validation error", _draw_validation),
+        ("validation", "Validation level", _draw_levels) if levels else ("validation", "Validation error", _draw_validation),
     ]
     shares = [name for name in training.terms if name.endswith("accuracy")][:3]
     others = [name for name in training.terms if name not in shares][:5]
@@ -198,12 +201,23 @@ def _words(name: str) -> str:
     ('EER untrained', 'min DCF .01')
     """
     written = {"wer": "WER", "cer": "CER", "eer": "EER", "dcf": "DCF", "cllr": "Cllr", "p01": ".01", "p05": ".05", "der": "error rate"}
-    return " ".join(written.get(part, part) for part in name.split("_") if part != "full")
+    levels = {"si_sdri": "SI-SDRi", "si_sdr": "SI-SDR", "input_si_sdr": "SI-SDR of the mixture"}
+    return levels.get(name) or " ".join(written.get(part, part) for part in name.split("_") if part != "full")
 
 
 def _axis(axes: Axes, label: str) -> None:
     axes.set(xlabel="update", ylabel=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+
+
+def _draw_levels(axes: Axes, training: Training) -> list[Row]:
+    rows: list[Row] = []
+    for position, (name, without) in enumerate(LEVELS.items()):
+        rows += _draw_metric(axes, training, name, COLOURS[position], ".2f", without)
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    _axis(axes, "dB")
+    _name_curves(axes, training, "lower right")
+    return rows
 
 
 def _draw_validation(axes: Axes, training: Training) -> list[Row]:
@@ -222,6 +236,10 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
             return rows
         rows = _draw_metric(axes, training, first, COLOURS[0], ".4g")  # a task's first metric is as good a guess as any
         _axis(axes, first.replace("_", " "))
-    kept = "★ kept, chosen on this run's validation" if np.isfinite(training.best_update) else None
-    axes.legend(loc="best", title_fontsize=8.5, title=kept, alignment="left")
+    _name_curves(axes, training)
     return rows
+
+
+def _name_curves(axes: Axes, training: Training, place: str = "best") -> None:
+    kept = "★ kept, chosen on this run's validation" if np.isfinite(training.best_update) else None
+    axes.legend(loc=place, title_fontsize=8.5, title=kept, alignment="left")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from auscult.errors import UserError
 from auscult.report.check_record import Floats, series
 from auscult.runs.directory import RunDirectory
+from auscult.runs.files import read_json
 
 SERIES = ("update", "epoch", "loss", "gradient_norm", "lr", "items", "audio_seconds", "elapsed")
 RECORDINGS = "recordings"
@@ -25,11 +26,19 @@ RECORDINGS = "recordings"
 
 @dataclass(frozen=True)
 class Judged:
-    """The results on one split: its name, `items/<split>.jsonl` and `summary/<split>.json`."""
+    """The results on one split.
+
+    Attributes:
+        split: its name.
+        items: `items/<split>.jsonl`.
+        summary: `summary/<split>.json`.
+        listening: `listening/<split>.json`, the sounds that were kept of this very result; empty where there are none.
+    """
 
     split: str
     items: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Any]
+    listening: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -142,4 +151,12 @@ def read_judged(run: RunDirectory) -> tuple[Judged, ...]:
     """Return the results of every split that has items and a summary: validation, test, then others by name."""
     have = {path.stem for path in run.path.glob("items/[!.]*.jsonl")} & {path.stem for path in run.path.glob("summary/[!.]*.json")}
     order = [split for split in ("validation", "test") if split in have] + sorted(have - {"validation", "test"})
-    return tuple(Judged(split, tuple(run.read_items(split)), run.read_summary(split)) for split in order)
+    return tuple(_judged(run, split) for split in order)
+
+
+def _judged(run: RunDirectory, split: str) -> Judged:
+    """Read the results on a split; sounds of another checkpoint than that of the summary are not its sounds."""
+    summary, path = run.read_summary(split), run.listening / f"{split}.json"
+    listening = read_json(path) if path.exists() else {}
+    other = any(summary.get(key) != listening[key] for key in ("checkpoint", "update") if key in listening)
+    return Judged(split, tuple(run.read_items(split)), summary, {} if other else listening)

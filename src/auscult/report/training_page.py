@@ -6,11 +6,13 @@ where nobody who reads the number can have missed it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from auscult.report.html_parts import NOT_RUN, bullets, escape, facts, figure, number, paragraph, section, table
-from auscult.report.item_kinds import WINDOWS, figure_name, kind_of
+from auscult.report.item_kinds import WINDOWS, drawings, figure_name, kind_of
+from auscult.report.listening_page import examples_name, listen
 from auscult.report.page_sections import heading, identity, protocol, recipe
 from auscult.report.recordings_page import recordings
 from auscult.report.train_record import Training
@@ -18,7 +20,8 @@ from auscult.report.train_record import Training
 MOST_REFUSED = 50
 _RATES = {"wer", "cer", "accuracy", "chance"}
 _RATE_ENDINGS = ("_rate", "_error", "_accuracy", "_der", "_der_full", "_missed", "_false_alarm", "_confusion", "_recall", "_precision")
-_COUNTS = {"trials", "targets", "windows", "speakers", "utterances"}
+_COUNTS = {"trials", "targets", "windows", "speakers", "utterances", "mixtures"}
+_DECIBELS = re.compile(r"(^|_)(si_)?sdri?(_|$)")
 _SPLITS = ("validation", "test")
 
 
@@ -33,6 +36,7 @@ def body(training: Training) -> list[str]:
         _course(training),
         _figures(training),
         *([recordings(training)] if training.recordings or any(kind_of(judged) is WINDOWS for judged in training.judged) else []),
+        *filter(None, (listen(training.run.path, one, examples_name(one.split) in drawings(one)) for one in training.judged)),
         *(kind_of(judged).worst(judged) for judged in training.judged),
         identity(training.run, training.start, training.model),
         recipe(training.run),
@@ -75,6 +79,8 @@ def _results(training: Training) -> str:
 def _metric(name: str, value: float) -> str:
     if name in _COUNTS:
         return f"{value:,.0f}"
+    if _DECIBELS.search(name) and not name.endswith("_rate"):
+        return f"{value:.2f} dB"
     rate = name in _RATES or name.startswith("eer") or name.endswith(_RATE_ENDINGS)
     return f"{value:.2%}" if rate else number(float(value), ",.6g")
 
@@ -101,9 +107,9 @@ def _claims(training: Training) -> str:
     ]
     cannot += dict.fromkeys(text for judged in training.judged for text in kind_of(judged).cannot)
     if "validation" in splits:
-        cannot.insert(0, "An unbiased rate on validation: the checkpoint was chosen there, so its rate is too low by an unknown amount.")
+        cannot.insert(0, "An unbiased result on validation: the checkpoint was chosen there, so it looks too good by an unknown amount.")
     if "test" not in splits:
-        cannot.insert(0, "A held-out rate: the test split was not run.")
+        cannot.insert(0, "A held-out result: the test split was not run.")
     if str(training.run.state) != "COMPLETE":
         cannot.insert(0, f"What the recipe leads to: the run is {training.run.state}.")
     return section(
