@@ -41,7 +41,9 @@ def test_every_size_of_every_model_makes_a_recipe() -> None:
             assert Recipe.from_dict(recipe.to_dict()).hash == recipe.hash
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "corpora"), ids=lambda path: path.stem
+)
 def test_shipped_recipes_load(path: Path) -> None:
     recipe = Recipe.load(path)
     assert Recipe.from_dict(recipe.to_dict()).hash == recipe.hash

@@ -6,9 +6,6 @@ budget), then writes `<split>.jsonl.gz` and `corpus.json` into a folder that app
 `<split>.rttm` and `<split>.uem`, and the trial lists a corpus brings, so that a judgement needs nothing else. The recipe then
 names `manifests` with that folder and starts without reading a header. Corpora used directly get the header check only; the
 training loader meets the rest. Asked to, it keeps the decoded samples as a pack (`packs/pack.py`).
-
-The folder is filled under the name of a draft that holds the number of this process, so that the draft of a process that was killed is
-known as such, and removed by the next preparation beside it.
 """
 
 from __future__ import annotations
@@ -18,19 +15,17 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from auscult.corpora.base import DESCRIPTION, Corpus, FileProblem, check_budget, problem_record
 from auscult.corpora.decoding import Progress, decode_problems, recordings_of
+from auscult.corpora.drafts import draft_folder
 from auscult.corpora.packs.writing import write_pack
 from auscult.corpora.references import write_references
 from auscult.errors import UserError
-from auscult.runs.files import remove_leftovers, temporary_name
 
 if TYPE_CHECKING:
     from lhotse import CutSet
@@ -83,7 +78,7 @@ def prepare(
     splits = corpus.splits()
     problems = list(corpus.problems)
     description: dict[str, Any] = {"name": corpus.name, "parameters": corpus.parameters(), "check": "full" if pack else check, "splits": {}}
-    with _draft(output) as draft:
+    with draft_folder(output, "the prepared corpus") as draft:
         packing = write_pack(splits, draft, pack_rate, progress) if pack else None
         found = packing.problems if packing else decode_problems(splits, threads, progress) if check == "full" else {}
         problems += found.values()
@@ -108,24 +103,6 @@ def _without(splits: Mapping[str, CutSet], paths: set[str]) -> dict[str, CutSet]
         for split, cuts in splits.items()
     }
     return {split: CutSet.from_cuts(cuts) for split, cuts in kept.items() if cuts}
-
-
-@contextmanager
-def _draft(output: Path) -> Iterator[Path]:
-    """Make a folder beside the output, and put it in its place if the block succeeds; otherwise remove it."""
-    draft = temporary_name(output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(output.parent)
-        draft.mkdir()
-        yield draft
-        _swap(draft, output)
-    except OSError as error:
-        raise UserError(
-            f"cannot write the prepared corpus to {output} ({error.strerror}); free some space or choose another folder"
-        ) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _fill(folder: Path, splits: Mapping[str, CutSet], attachments: Mapping[str, Path], description: dict[str, Any]) -> None:
@@ -164,19 +141,3 @@ def _counts(cuts: CutSet) -> dict[str, Any]:
     speakers = {turn.speaker for cut in cuts for turn in cut.supervisions} - {None}
     hours = sum(cut.duration for cut in cuts) / 3600
     return {"utterances": len(cuts), "hours": round(hours, 6), "speakers": len(speakers)}
-
-
-def _swap(draft: Path, output: Path) -> None:
-    """Put the draft in the place of the output; a folder cannot be replaced in one step, so the old one is moved aside first."""
-    if not output.exists():
-        draft.rename(output)
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{output.name}-old-", dir=output.parent))
-    output.rename(aside / output.name)
-    try:
-        draft.rename(output)
-    except OSError:
-        (aside / output.name).rename(output)
-        raise
-    finally:
-        shutil.rmtree(aside)

@@ -2,7 +2,7 @@
 
 Problem: the collections that PolSESS takes its scenes and events from are hundreds of gigabytes, and a pipeline nobody can run at once is
 one nobody tries. Choice: a library of numbered recordings per class that exist only as numbers: each is computed when it is drawn, from a
-stream of its class, split and number, so that recording 7 of an office is the same in every corpus and no split shares one with another.
+stream of its class, split and number, so that recording 7 of an office is the same for every seed and no split shares one with another.
 The classes differ in what a separator can hear: slope of the spectrum, hum, swell, babble and clicks. They sound like machines, not like
 places: results on them are about the pipeline.
 """
@@ -19,8 +19,8 @@ from auscult.streams import Streams
 
 Samples = NDArray[np.float64]
 
-SECONDS = 8.0
-"""Length of every recording; longer ones are made where longer mixtures are wanted."""
+LENGTHS = 2
+"""Lengths of a mixture that a recording lasts."""
 SCENE_LEVEL = 0.05
 """Root mean square of a scene."""
 

@@ -23,8 +23,8 @@ from auscult.corpora.drafts import draft_folder
 from auscult.corpora.generation.mixing import draw_mixture
 from auscult.corpora.generation.plan import Plan, make_plan
 from auscult.corpora.generation.settings import GeneratorSettings
-from auscult.corpora.generation.writing import SPEAKERS, Written, make_folders, table, write_mixture
-from auscult.corpora.polsess_columns import COLUMNS, table_name
+from auscult.corpora.generation.writing import Written, make_folders, table, write_mixture
+from auscult.corpora.polsess_columns import COLUMNS, SPEAKER_TABLE, table_name
 from auscult.errors import UserError
 from auscult.runs.files import write_atomic
 
@@ -88,7 +88,7 @@ def _finish(draft: Path, name: str, plan: Plan, written: dict[str, list[Written]
     settings = plan.settings
     speakers = {path: who for rows in written.values() for one in rows for path, who in one.speakers.items()}
     write_atomic(
-        draft / SPEAKERS, table(("path", "speaker"), ({"path": path, "speaker": speakers[path]} for path in sorted(speakers))).decode()
+        draft / SPEAKER_TABLE, table(("path", "speaker"), ({"path": path, "speaker": speakers[path]} for path in sorted(speakers))).decode()
     )
     for split, rows in written.items():
         write_atomic(draft / split / table_name(name, split), table(COLUMNS, (one.row for one in rows)).decode())

@@ -195,7 +195,7 @@ def find_recordings_of(kind: str, settings: GeneratorSettings, sources: Sequence
 
 def _computed(kind: str, source: RecordingSource, settings: GeneratorSettings) -> Iterable[tuple[str | None, Recording]]:
     known: Iterable[str] = built_in.SCENES if kind == "scene" else built_in.EVENTS
-    samples = round(max(built_in.SECONDS, 2 * settings.seconds) * settings.rate)
+    samples = built_in.LENGTHS * settings.samples
     for split in settings.splits:
         for name in source.only or known:
             for number in range(source.built_in or 0):

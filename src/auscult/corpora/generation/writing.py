@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from auscult.corpora.generation.mixing import STEPS, Mixture, quantised
 from auscult.corpora.polsess_columns import COLUMNS, FOLDER_OF_COLUMN, FOLDERS
 
-SPEAKERS = "speakers.csv"
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 16
 COLUMN_OF_LAYER = {
