@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from auscult.data.store import AudioStore
 from auscult.errors import UserError, did_you_mean
+from auscult.ops.silence import SILENT_POWER
 
 Aim = Literal["separate_both", "enhance_both", "enhance_single"]
 """What is to be put out: every source, their sum, or the first source without the others (tasks SB, EB, ES of PolSESS)."""
@@ -36,8 +37,8 @@ SCENE, EVENT, EVENT_REVERB = "scene", "event", "event_reverb"
 SOURCE, REVERB = "source", "reverb"
 """First part of the names of layers that each source has: source1, source2, reverb1, reverb2."""
 CLEAN = "C"
-SILENCE = 1e-5
-"""Root mean square below which a signal counts as silent: -100 dB of full scale, below the last bit of 16."""
+SILENCE = SILENT_POWER**0.5
+"""Root mean square below which a signal counts as silent."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,9 @@ def read_example(cut: Cut, variant: str, aim: Aim, store: AudioStore, start: int
     kept = [name for name in names if name not in gone]
     if isinstance(cut, MixedCut):
         layers = read_layers(cut, list(dict.fromkeys([*wanted, *kept])), store, start, count)
-        mixture = np.stack([layers[name] for name in kept]).sum(axis=0, dtype=np.float32)
+        mixture = layers[kept[0]].copy()
+        for name in kept[1:]:
+            mixture += layers[name]
     else:
         layers = read_layers(cut, list(dict.fromkeys(["mixture", *wanted, *gone])), store, start, count)
         mixture = layers["mixture"]
@@ -201,31 +204,42 @@ def _speaker(track: MixTrack) -> str | None:
 
 def _track_names(cut: MixedCut) -> list[str]:
     """Return the name of the layer that each track belongs to; "" for padding."""
-    speakers = list(dict.fromkeys(_speaker(track) for track in _spoken(cut)))
+    numbers: dict[str, int] = {}
     names = []
     for track in cut.tracks:
         speaker = None if isinstance(track.cut, PaddingCut) else _speaker(track)
-        names.append("" if isinstance(track.cut, PaddingCut) else SCENE if speaker is None else f"{SOURCE}{speakers.index(speaker) + 1}")
+        if speaker is None:
+            names.append("" if isinstance(track.cut, PaddingCut) else SCENE)
+        else:
+            names.append(f"{SOURCE}{numbers.setdefault(speaker, len(numbers) + 1)}")
     return names
 
 
 def _mixed_layers(cut: MixedCut, names: Sequence[str], store: AudioStore, start: int, count: int) -> dict[str, NDArray[np.float32]]:
-    found = {name: np.zeros(count, dtype=np.float32) for name in names}
+    found: dict[str, NDArray[np.float32]] = {}
     own = _track_names(cut)
     plain = all(track.snr is None and not track.mute for track in cut.tracks)
     _check_tracks(cut, plain)
     if not plain:
         for name, samples in zip(own, _mixed_by_lhotse(cut, store.sample_rate), strict=True):
-            if name in found and samples is not None:
-                part = samples[start : start + count]
-                found[name][: len(part)] += part
-        return found
-    for track, name in zip(cut.tracks, own, strict=True):
-        if name in found:
-            begin = compute_num_samples(track.offset, store.sample_rate) - start
-            first, samples = _heard(track.cut, store, begin, count)
-            found[name][first : first + len(samples)] += samples
-    return found
+            if name in names and samples is not None:
+                _add(found, name, samples[start : start + count], 0, count)
+    else:
+        for track, name in zip(cut.tracks, own, strict=True):
+            if name in names:
+                begin = (compute_num_samples(track.offset, store.sample_rate) if track.offset else 0) - start
+                first, samples = _heard(track.cut, store, begin, count)
+                _add(found, name, samples, first, count)
+    return {name: found[name] if name in found else np.zeros(count, np.float32) for name in names}
+
+
+def _add(found: dict[str, NDArray[np.float32]], name: str, samples: NDArray[np.float32], first: int, count: int) -> None:
+    """Add the samples of a track to its layer, which has `count`, from `first` on."""
+    if name not in found and len(samples) == count:
+        found[name] = samples.copy() if samples.base is not None else samples
+        return
+    layer = found.setdefault(name, np.zeros(count, np.float32))
+    layer[first : first + len(samples)] += samples
 
 
 def _check_tracks(cut: MixedCut, plain: bool) -> None:
