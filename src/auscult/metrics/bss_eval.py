@@ -36,21 +36,30 @@ class BssEval(NamedTuple):
         sir: source to the other sources.
         sar: all sources to what is none of them.
         permutation: the estimate of each source.
+        input_sdr: SDR of the mixture itself; NaN where none is given.
     """
 
     sdr: Floats
     sir: Floats
     sar: Floats
     permutation: tuple[int, ...]
+    input_sdr: Floats
 
 
-def bss_eval(references: ArrayLike, estimates: ArrayLike, permutation: Sequence[int] | None = None, taps: int = TAPS) -> BssEval:
+def bss_eval(
+    references: ArrayLike,
+    estimates: ArrayLike,
+    permutation: Sequence[int] | None = None,
+    mixture: ArrayLike | None = None,
+    taps: int = TAPS,
+) -> BssEval:
     """Compare estimates with references.
 
     Args:
         references: (sources, time).
         estimates: (sources, time).
         permutation: the estimate of each source; None takes that of the greatest mean SIR, as the original does.
+        mixture: (time,); measured along with the estimates at little cost.
         taps: of the filter that is forgiven.
 
     Raises:
@@ -59,14 +68,19 @@ def bss_eval(references: ArrayLike, estimates: ArrayLike, permutation: Sequence[
     there, said = (np.asarray(one, dtype=np.float64) for one in (references, estimates))
     if there.ndim != 2 or there.shape != said.shape or not there.size:
         raise UserError(f"bss_eval: expected references and estimates (sources, time) of one shape, got {there.shape} and {said.shape}")
+    if mixture is not None:
+        if np.shape(mixture) != there.shape[1:]:
+            raise UserError(f"bss_eval: expected a mixture of {there.shape[1]} samples, got {np.shape(mixture)}")
+        said = np.concatenate([said, np.asarray(mixture, dtype=np.float64)[None]])
+    count = len(there)
     active = [place for place, source in enumerate(there) if not is_silent(source)]
     heard = [place for place, estimate in enumerate(said) if not is_silent(estimate)]
-    ratios = np.full((3, len(there), len(said)), np.nan)  # sdr, sir, sar of every pair
+    ratios = np.full((3, count, len(said)), np.nan)  # sdr, sir, sar of every pair
     if active and heard:
         ratios[np.ix_(range(3), active, heard)] = _ratios(there[active], said[heard], taps)
-    chosen = tuple(permutation) if permutation is not None else best_permutation(ratios[1])
-    sdr, sir, sar = ratios[:, range(len(there)), list(chosen)]
-    return BssEval(sdr, sir, sar, chosen)
+    chosen = tuple(permutation) if permutation is not None else best_permutation(ratios[1, :, :count])
+    sdr, sir, sar = ratios[:, range(count), list(chosen)]
+    return BssEval(sdr, sir, sar, chosen, ratios[0, :, count] if mixture is not None else np.full(count, np.nan))
 
 
 def _ratios(references: Floats, estimates: Floats, taps: int) -> Floats:
