@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from auscult.data.alphabet import Alphabet
@@ -52,16 +54,20 @@ class Recognizer:
 
     def _transcribe(self, path: Path) -> dict[str, Any]:
         samples, _ = read_at(path, self.specification.sample_rate)
-        check_length(len(samples), int(getattr(self.model, "minimum_samples", 1)), self.specification.sample_rate, path)
+        return {"path": str(path), "text": self.text(samples, path), "seconds": len(samples) / self.specification.sample_rate}
+
+    def text(self, samples: NDArray[np.float32], name: str | Path = "the samples") -> str:
+        """Recognise samples (time,) at the model's rate; `name` is what messages call them.
+
+        Raises:
+            UserError: too short for the model.
+        """
+        check_length(len(samples), int(getattr(self.model, "minimum_samples", 1)), self.specification.sample_rate, name)
         device = next(self.model.parameters()).device
         with torch.inference_mode():
             output = self.model(torch.from_numpy(samples)[None].to(device), torch.tensor([len(samples)], device=device))
         log_probabilities = torch.log_softmax(output.logits[0, : int(output.lengths[0])].float(), -1).cpu().numpy()
-        return {
-            "path": str(path),
-            "text": self.decoder(log_probabilities, self.alphabet),
-            "seconds": len(samples) / self.specification.sample_rate,
-        }
+        return str(self.decoder(log_probabilities, self.alphabet))
 
 
 def load(run: str | Path, checkpoint: str = "best", device: str = "auto") -> Recognizer:

@@ -7,7 +7,7 @@ really heard, with older speech counting less and less. Two spectra are as like 
 who was never heard is as like as an average stranger, so that a voice unlike the known one is taken for a new one. It costs no network
 and works at any sample rate; it is much weaker than a speaker encoder, which is why it only breaks ties. Rejected: an encoder (a second
 run, and one for 8 kHz, would be needed to separate a file), pitch (one number, and wrong by octaves in residues).
-Source: long-term average spectra as a cue to speakers, Hollien and Majewski 1977 (doi:10.1121/1.381591).
+Source: long-term average spectra as a cue to speakers, Hollien and Majewski 1977.
 """
 
 from __future__ import annotations
