@@ -11,10 +11,12 @@ from auscult.cli.options import AsJson
 from auscult.cli.output import emit
 from auscult.cli.score_der import der
 from auscult.cli.score_eer import eer
+from auscult.cli.score_separation import separation
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
 app.command()(der)
 app.command()(eer)
+app.command()(separation)
 
 
 @app.callback()

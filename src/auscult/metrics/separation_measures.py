@@ -54,7 +54,8 @@ def further_measures(
     found: dict[str, float] = {}
     if "bss_eval" in measures:
         ratios = bss_eval(there, said, permutation, mixture)
-        found |= {name: mean_of_active(values.tolist()) for name, values in zip(("sdr", "sir", "sar"), ratios, strict=False)}
+        for name, values in (("sdr", ratios.sdr), ("sir", ratios.sir), ("sar", ratios.sar)):
+            found[name] = mean_of_active(values.tolist())
         if mixture is not None:
             found["sdri"] = found["sdr"] - mean_of_active(ratios.input_sdr.tolist())
     tools: tuple[tuple[str, Callable[[ArrayLike, ArrayLike, int], float]], ...] = (("stoi", stoi), ("pesq", pesq))
