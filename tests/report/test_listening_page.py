@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import soundfile
+from PIL import Image
 
 from auscult.errors import UserError
 from auscult.report import draw_training, separation_examples, write_report
 from auscult.report.figure import house_style
+from auscult.report.item_kinds import drawings
 from auscult.report.train_record import read_training
 
 
@@ -82,22 +84,29 @@ def test_sounds_of_another_checkpoint_are_not_shown(run: Path, monkeypatch: pyte
     assert "Listen: test" not in write_report(run).read_text()
 
 
-def test_a_run_without_sounds_has_neither_section_nor_figure(separations: Any, tmp_path: Path) -> None:
+def test_a_run_without_sounds_has_neither_section_nor_figure(separations: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = separations.training_run(tmp_path, listening=False)
-    names = [path.name for path in draw_training(run, formats=("png",))]
-    assert names == ["learning_curves.png", "mixtures_test.png"]
+    _undrawn(monkeypatch)
+    assert list(drawings(read_training(run).judged[0])) == ["mixtures_test"]
     assert "<audio" not in write_report(run).read_text()
 
 
 def test_new_sounds_are_drawn_again(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Path] = []
+
+    def draw(path: Path) -> None:
+        drawn.append(path)
+        (path / "figures").mkdir(exist_ok=True)
+        for name in ("learning_curves", "mixtures_test", "separation_examples_test"):
+            Image.new("RGB", (40, 20)).save(path / "figures" / f"{name}.png")
+
+    monkeypatch.setattr("auscult.report.html.draw_training", draw)
     write_report(run)
-    monkeypatch.setattr("auscult.report.html.draw_training", drawn.append)
-    write_report(run)
-    assert drawn == []
-    _change(run, update=300)
     write_report(run)
     assert drawn == [run]
+    _change(run, update=300)
+    write_report(run)
+    assert drawn == [run, run]
 
 
 def test_the_picture_is_of_the_saved_files(run: Path) -> None:
@@ -120,10 +129,11 @@ def test_a_damaged_sound_is_named(run: Path) -> None:
         separation_examples.draw(training, training.judged[0])
 
 
-def test_other_records_with_sounds_get_players_and_no_picture_of_mixtures(run: Path) -> None:
+def test_other_records_with_sounds_get_players_and_no_picture_of_mixtures(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [json.loads(line) for line in (run / "items" / "test.jsonl").read_text().splitlines()]
     (run / "items" / "test.jsonl").write_text("".join(json.dumps({"id": line["id"], "error": 1.0}) + "\n" for line in lines))
+    _undrawn(monkeypatch)
     source = write_report(run).read_text()
     assert source.count("<audio") == 15
-    assert not (run / "figures" / "separation_examples_test.png").exists()
-    assert source.count("data:image/") == 1  # the learning curves
+    assert drawings(read_training(run).judged[0]) == {}
+    assert "separation_examples_test" not in source

@@ -9,6 +9,7 @@ a loss logs beside its value keeps its name: "accuracy" is over all training spe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -240,6 +241,6 @@ def _draw_validation(axes: Axes, training: Training) -> list[Row]:
     return rows
 
 
-def _name_curves(axes: Axes, training: Training, place: str = "best") -> None:
+def _name_curves(axes: Axes, training: Training, place: Literal["best", "lower right"] = "best") -> None:
     kept = "★ kept, chosen on this run's validation" if np.isfinite(training.best_update) else None
     axes.legend(loc=place, title_fontsize=8.5, title=kept, alignment="left")
