@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from auscult.errors import UserError
 from auscult.models.separator import COMPUTE_FORMATS, Separator
-from auscult.registry import build
+from auscult.registry import INJECTED, build, lookup, marker, parameters
 from auscult.specification import Specification
 
 TOLERANCE = 1e-4
@@ -69,9 +69,44 @@ def check_separator(
             torch.manual_seed(seed)
             try:
                 reasons += check(copy.deepcopy(model).eval(), tolerance)
-            except (RuntimeError, UserError, ValueError, IndexError, TypeError, AssertionError) as error:
+            except (RuntimeError, UserError, ValueError, IndexError, TypeError, AttributeError, AssertionError) as error:
                 reasons.append(f"{check.__name__[1:].removesuffix('_reasons')}: failed with {type(error).__name__}: {error}")
     assert not reasons, f"{type(model).__name__}:\n" + "\n".join(f"- {reason}" for reason in reasons)
+
+
+def check_options(name: str, arguments: dict[str, Any], changes: dict[str, Any], *, sources: int = 2, seed: int = 0) -> None:
+    """Check that no option of a separation model is dead: each, changed alone, changes parameters or signals.
+
+    A published study tuned a width that its model never read. Options that act in training only (dropout) are seen in training mode.
+
+    Args:
+        name: registry name.
+        arguments: recipe keys of a small model.
+        changes: another value for *every* option of the constructor.
+        sources: put out.
+        seed: of weights and mixtures.
+
+    Raises:
+        AssertionError: an option has no change listed, or makes no difference.
+    """
+    declared = {key for key, parameter in parameters(lookup("model", name)).items() if marker(parameter) is not INJECTED}
+    assert declared == set(changes), f"changes must name every option of {name}, and no other: {sorted(declared ^ set(changes))}"
+    specification = Specification("separation", 8000, sources=sources)
+
+    def probe(given: dict[str, Any]) -> tuple[list[tuple[str, torch.Size]], Tensor]:
+        torch.manual_seed(seed)
+        model = cast(Separator, build("model", {"name": name, **given}, specification=specification)).train()
+        with torch.no_grad():
+            signals = model(_mixtures(model))
+        return [(key, value.shape) for key, value in model.state_dict().items()], signals
+
+    with torch.random.fork_rng(devices=[]):
+        shapes, signals = probe(arguments)
+        for option, value in changes.items():
+            other_shapes, other = probe({**arguments, option: value})
+            assert other_shapes != shapes or _difference(other, signals) > TOLERANCE, (
+                f"{name}: {option} = {value!r} changes neither parameters nor signals; the option is dead"
+            )
 
 
 def _mixtures(model: Separator, batch: int = 3, samples: int = SAMPLES) -> Tensor:
