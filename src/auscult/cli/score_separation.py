@@ -72,4 +72,5 @@ def _number(value: float | None, unit: str) -> str:
 
 def _interval(value: dict[str, Any], key: str) -> str:
     bounds = value["intervals"].get(key)
-    return "-" if bounds is None else f"{bounds[0]:.2f} to {bounds[1]:.2f}"
+    digits = 3 if key in ("stoi", "pesq") else 2
+    return "-" if bounds is None else f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
