@@ -17,11 +17,14 @@ values, which are S4D-real).
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from auscult.models.recognition import widen_half
+from auscult.ops.mamba_direction import MambaWeights, mamba_direction
 from auscult.ops.selective_scan import selective_scan
 
 _STEP_RANGE = (0.001, 0.1)
@@ -66,14 +69,29 @@ class Mamba(nn.Module):
             values: what to read.
             reverse: read from the last to the first; the result is still in the order of `values`.
         """
-        inner, gate = self.in_proj(values).float().chunk(2, dim=2)  # (rows, length, inner) each
+        inner, gate = widen_half(self.in_proj(values)).chunk(2, dim=2)  # (rows, length, inner) each
         taps = F.silu(shifted_convolution(inner, self.conv1d.weight.squeeze(1), self.conv1d.bias, reverse))
-        low, into, out = self.x_proj(taps).float().split([self.rank, self.states, self.states], dim=2)
+        low, into, out = torch.split(widen_half(self.x_proj(taps)), [self.rank, self.states, self.states], dim=2)
         with torch.autocast(values.device.type, enabled=False):
             steps = F.softplus(self.dt_proj(low))  # (rows, length, inner)
-            read = selective_scan(taps, steps, -self.A_log.float().exp(), into, out, self.D.float(), reverse=reverse)
+            read = selective_scan(taps, steps, -self.A_log.exp(), into, out, self.D, reverse=reverse)
         result: Tensor = self.out_proj(read * F.silu(gate))
         return result
+
+    def weights(self, norm: Tensor) -> MambaWeights:
+        """Return the weights as the kernel for the CPU takes them, behind a norm with these gains."""
+        return MambaWeights(
+            norm=norm,
+            into=self.in_proj.weight,
+            taps=self.conv1d.weight.squeeze(1),
+            bias=cast(Tensor, self.conv1d.bias),
+            select=self.x_proj.weight,
+            step=self.dt_proj.weight,
+            step_bias=self.dt_proj.bias,
+            A=-self.A_log.exp(),
+            D=self.D,
+            out=self.out_proj.weight,
+        )
 
     @torch.no_grad()
     def _initialise_steps(self) -> None:
@@ -126,7 +144,18 @@ class BidirectionalMamba(nn.Module):
         self.norms = nn.ModuleList(nn.RMSNorm(size, eps=_NORM_EPSILON) for _ in range(2))
         self.blocks = nn.ModuleList(Mamba(size, states, convolution, expansion) for _ in range(2))
 
-    def forward(self, values: Tensor) -> Tensor:
-        """(rows, length, size) float32 -> (rows, length, 2 * size) float32: forward, then backward in time."""
-        parts = zip(self.norms, self.blocks, (False, True), strict=True)
-        return torch.cat([values + block(norm(values), reverse).float() for norm, block, reverse in parts], dim=2)
+    def forward(self, values: Tensor, memory_rows: int = 0) -> Tensor:
+        """(rows, length, size) float32 -> (rows, length, 2 * size) float32: forward, then backward in time.
+
+        Args:
+            values: what to read.
+            memory_rows: rows that the kernel for the CPU takes at a time; 0 runs plain operations on all of them.
+        """
+        found: list[Tensor] = []
+        for norm, block, reverse in zip(self.norms, self.blocks, (False, True), strict=True):
+            norm, block = cast(nn.RMSNorm, norm), cast(Mamba, block)
+            if memory_rows:
+                found.append(mamba_direction(values, block.weights(norm.weight), _NORM_EPSILON, reverse, memory_rows))
+            else:
+                found.append(values + widen_half(block(norm(values), reverse)))
+        return torch.cat(found, dim=2)

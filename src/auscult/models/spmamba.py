@@ -4,8 +4,8 @@ Problem: separation in the time-frequency domain needs context along frequency w
 reads both with LSTMs, whose cost per step is quadratic in their width; SPMamba puts selective state-space blocks in their place.
 Choice: the layout of TF-GridNet, channels last throughout, (batch, frames, bins, channels), so that norms and projections over channels
 need no transposition and both axes are rows of one kind. Rows never see each other inside a path, so a path takes `memory_rows` of them at
-a time and computes them again in the backward pass: what is kept for training are the inputs of paths, one value per channel and
-cell, instead of hundreds. On a CPU that is also the faster way, as a slice stays in the cache and its memory is used again.
+a time and computes them again in the backward pass. On a CPU in float32 `auscult.ops.mamba_direction` does that with a backward pass of
+its own; elsewhere (autocast, a GPU, compilation) each slice is an activation checkpoint over plain operations.
 
 Attention is over all pairs of frames of a mixture: memory grows with the square of its length. Cut long recordings before; what does so
 lies above the models. The gains of the attention's norms belong to bins, so the weights fit one `transform` only.
@@ -17,7 +17,7 @@ and sub-band modeling for speech separation.
 from __future__ import annotations
 
 import math
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,9 @@ from torch.utils.checkpoint import checkpoint
 
 from auscult.errors import UserError
 from auscult.models.mamba import BidirectionalMamba
+from auscult.models.recognition import widen_half
 from auscult.models.separator import Separator
+from auscult.ops.frame_kernels import cpu_kernel_applies
 from auscult.registry import INJECTED, register
 from auscult.specification import Specification
 
@@ -59,19 +61,43 @@ class GridPath(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """(rows, length, channels) float32 -> the same shape."""
         if self.memory_rows == 0:
-            return self._read(rows)
+            return self._read(rows, 0)
+        if cpu_kernel_applies(rows) and not torch.is_autocast_enabled("cpu"):
+            return self._read(rows, self.memory_rows)
         if not torch.is_grad_enabled():
-            return torch.cat([self._read(part) for part in rows.split(self.memory_rows)])
-        parts = [checkpoint(self._read, part, use_reentrant=False, preserve_rng_state=False) for part in rows.split(self.memory_rows)]
+            return torch.cat([self._read(part, 0) for part in torch.split(rows, self.memory_rows)])
+        parts = [
+            checkpoint(self._read, part, 0, use_reentrant=False, preserve_rng_state=False) for part in torch.split(rows, self.memory_rows)
+        ]
         return torch.cat(parts)
 
-    def _read(self, rows: Tensor) -> Tensor:
+    def _read(self, rows: Tensor, kernel_rows: int) -> Tensor:
         length = rows.shape[1]
         beyond = -(length - self.kernel) % self.hop if length > self.kernel else self.kernel - length
         padded = F.pad(rows, (0, 0, 0, beyond))
         windows = self.norm(padded).unfold(1, self.kernel, self.hop).flatten(2)  # (rows, windows, channels * kernel)
-        cells: Tensor = self.back(self.mamba(windows).transpose(1, 2)).float()  # (rows, channels, length + beyond)
-        return rows + cells.transpose(1, 2)[:, :length]
+        cells = overlap_add(self.mamba(windows, kernel_rows), self.back.weight, self.hop) + cast(Tensor, self.back.bias)
+        return rows + cells[:, :length]
+
+
+def overlap_add(windows: Tensor, weight: Tensor, hop: int) -> Tensor:
+    """Transposed convolution over time without bias, as one product and one addition per place in a window.
+
+    Args:
+        windows: (rows, windows, inputs).
+        weight: (inputs, outputs, kernel), as `nn.ConvTranspose1d` has it.
+        hop: cells between windows.
+
+    Returns:
+        (rows, hop * (windows - 1) + kernel, outputs), not below float32.
+    """
+    rows, count, inputs = windows.shape
+    _, outputs, kernel = weight.shape
+    parts = widen_half(F.linear(windows, weight.permute(2, 1, 0).reshape(-1, inputs))).view(rows, count, kernel, outputs)
+    total = parts.new_zeros(rows, hop * (count - 1) + kernel, outputs)
+    for place in range(kernel):
+        total[:, place : place + hop * (count - 1) + 1 : hop] += parts[:, :, place]
+    return total
 
 
 class HeadProjection(nn.Module):
@@ -94,7 +120,7 @@ class HeadProjection(nn.Module):
 
     def forward(self, grid: Tensor) -> Tensor:
         """(batch, frames, bins, channels) -> (batch, heads, frames, bins, size) float32."""
-        projected = self.project(grid).float().unflatten(3, (self.heads, -1)).permute(0, 3, 1, 2, 4)
+        projected = widen_half(self.project(grid)).view(*grid.shape[:3], self.heads, -1).permute(0, 3, 1, 2, 4)
         bent = torch.where(projected > 0, projected, self.slope * projected)
         return F.layer_norm(bent, bent.shape[-2:], eps=_EPSILON) * self.gain + self.shift
 
@@ -120,7 +146,7 @@ class FrameAttention(nn.Module):
         """(batch, frames, bins, channels) float32 -> the same shape."""
         queries, keys, values = (part(grid).flatten(3) for part in (self.queries, self.keys, self.values))
         read = F.scaled_dot_product_attention(queries, keys, values)  # (batch, heads, frames, bins * channels / heads)
-        joined = read.unflatten(3, (grid.shape[2], -1)).permute(0, 2, 3, 1, 4).flatten(3)  # (batch, frames, bins, channels)
+        joined = read.reshape(*read.shape[:3], grid.shape[2], -1).permute(0, 2, 3, 1, 4).flatten(3)  # (batch, frames, bins, channels)
         result: Tensor = grid + self.output(joined).squeeze(1)
         return result
 
@@ -135,8 +161,8 @@ class GridLayer(nn.Module):
     def forward(self, grid: Tensor) -> Tensor:
         """(batch, frames, bins, channels) float32 -> the same shape."""
         batch, frames, bins, _ = grid.shape
-        grid = self.along_bins(grid.flatten(0, 1)).unflatten(0, (batch, frames))
-        grid = self.along_frames(grid.transpose(1, 2).flatten(0, 1)).unflatten(0, (batch, bins)).transpose(1, 2)
+        grid = self.along_bins(grid.flatten(0, 1)).view(batch, frames, bins, -1)
+        grid = self.along_frames(grid.transpose(1, 2).flatten(0, 1)).view(batch, bins, frames, -1).transpose(1, 2)
         result: Tensor = self.attention(grid)
         return result
 
@@ -169,6 +195,8 @@ class SpMamba(Separator):
         "outputs of Mamba blocks reach 1e4 and more, where float16 overflows; training in it gave NaN in every published attempt"
     )
 
+    window: Tensor
+
     def __init__(
         self,
         specification: Annotated[Specification, INJECTED],
@@ -183,11 +211,13 @@ class SpMamba(Separator):
         states: Annotated[int, Field(gt=0)] = 16,
         convolution: Annotated[int, Field(gt=0)] = 4,
         expansion: Annotated[int, Field(gt=0)] = 4,
-        memory_rows: Annotated[int, Field(ge=0)] = 16,
+        memory_rows: Annotated[int, Field(ge=0)] = 8,
     ) -> None:
         super().__init__(specification)
         if hop > transform // 2:
-            raise UserError(f"spmamba: hop is {hop}, but windows of {transform} samples put back together need a hop of at most half of that")
+            raise UserError(
+                f"spmamba: hop is {hop}, but windows of {transform} samples put back together need a hop of at most half of that"
+            )
         if channels % heads:
             raise UserError(f"spmamba: channels ({channels}) cannot be shared among {heads} heads; choose a divisor of channels")
         if kernel_hop > kernel:
@@ -216,7 +246,7 @@ class SpMamba(Separator):
         for layer in self.layers:
             grid = layer(grid)
         parts = self.last(grid.permute(0, 3, 1, 2)).float()  # (batch, 2 * sources, frames, bins)
-        signals = self._signals(parts.unflatten(1, (self.sources, 2)), mixture.shape[1])
+        signals = self._signals(parts.view(len(parts), self.sources, 2, *parts.shape[2:]), mixture.shape[1])
         return signals * deviation.masked_fill(silent, 0.0).unsqueeze(1)
 
     def _spectrum(self, samples: Tensor) -> Tensor:
@@ -232,4 +262,4 @@ class SpMamba(Separator):
         with torch.autocast(parts.device.type, enabled=False):
             spectrum = torch.complex(parts[:, :, 0], parts[:, :, 1]).transpose(2, 3).flatten(0, 1)  # (batch * sources, bins, frames)
             signals = torch.istft(spectrum, self.transform, self.hop, window=self.window, length=time)
-        return signals.unflatten(0, (-1, self.sources))
+        return signals.view(-1, self.sources, time)
