@@ -10,36 +10,41 @@ switching torch's settings for the moment (they are global, and other threads co
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 STRETCH = 500
 """Samples that are added up in the signals' own format; whole seconds of usual sample rates leave no rest."""
 
 
-def inner_products(first: Tensor, second: Tensor) -> Tensor:
-    """Return the inner products of the rows of each item: (batch, m, time) and (batch, n, time) -> (batch, m, n) float64.
+def inner_products(first: Tensor, second: Tensor) -> NDArray[np.float64]:
+    """Return the inner products of the rows of each item: (batch, m, time) and (batch, n, time) -> (batch, m, n).
 
     >>> inner_products(torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[3.0, 4.0], [1.0, 0.0]]]))
-    tensor([[[25.,  3.]]], dtype=torch.float64)
+    array([[[25.,  3.]]])
     """
     inner = _matrix_products if keeps_float32() or first.dtype == torch.float64 else _plain_products
     whole = first.shape[2] - first.shape[2] % STRETCH
     if whole == 0:
-        return inner(first, second).double()
+        return numbers(inner(first, second))
     stretches = (_stretches(signals, whole).transpose(1, 2) for signals in (first, second))
     # item by item: torch copies signals of four dimensions before it multiplies them
-    total = torch.stack([inner(one, other) for one, other in zip(*stretches, strict=True)]).double().sum(1)
-    return total if whole == first.shape[2] else total + inner(first[:, :, whole:], second[:, :, whole:])
+    total: NDArray[np.float64] = numbers(torch.stack([inner(one, other) for one, other in zip(*stretches, strict=True)])).sum(axis=1)
+    return total if whole == first.shape[2] else total + numbers(inner(first[:, :, whole:], second[:, :, whole:]))
 
 
-def energies(signals: Tensor) -> Tensor:
-    """Return the sum of squares over time: (..., time) -> (...) float64."""
-    whole = signals.shape[-1] - signals.shape[-1] % STRETCH
-    total: Tensor = torch.linalg.vector_norm(_stretches(signals, whole), dim=-1).double().square().sum(-1)
-    if whole < signals.shape[-1]:
-        total += torch.linalg.vector_norm(signals[..., whole:], dim=-1).double().square()
-    return total
+def energies(signals: Tensor) -> NDArray[np.float64]:
+    """Return the sum of squares over time: (batch, rows, time) -> (batch, rows)."""
+    whole = signals.shape[2] - signals.shape[2] % STRETCH
+    total: NDArray[np.float64] = (numbers(torch.linalg.vector_norm(_stretches(signals, whole), dim=-1)) ** 2).sum(axis=2)
+    return total if whole == signals.shape[2] else total + numbers(torch.linalg.vector_norm(signals[..., whole:], dim=-1)) ** 2
+
+
+def numbers(values: Tensor) -> NDArray[np.float64]:
+    """Return values in float64 where arithmetic on a handful of numbers is cheap, which is not on an accelerator, nor in torch."""
+    return values.detach().cpu().numpy().astype(np.float64)
 
 
 def add_products(total: Tensor, weights: Tensor, signals: Tensor) -> Tensor:
