@@ -89,6 +89,16 @@ def test_after_silence_the_sound_of_the_voices_decides() -> None:
     assert order.join(silence, alone, 0.01).decided_by == "profile"
 
 
+def test_crosstalk_of_a_voice_is_not_learned_as_another_speaker() -> None:
+    said = known_voices(30.0, 4).astype(np.float64)
+    order = keeper()
+    order.profiles.learn(said[:, : 5 * RATE], 0.01)
+    for _ in range(5):
+        order.profiles.learn(np.stack([said[0, : 5 * RATE], 0.18 * said[0, : 5 * RATE]]), 0.01)
+    window = np.stack([said[1], 0.18 * said[1]])[:, 12 * RATE : 15 * RATE]
+    assert order.join(np.zeros((2, SHORT)), window, 0.01).order == (1, 0)
+
+
 def test_a_voice_that_is_unlike_the_only_known_one_is_the_other_speaker() -> None:
     said = known_voices(30.0, 2).astype(np.float64)
     order, silence = keeper(), np.zeros((2, SHORT))

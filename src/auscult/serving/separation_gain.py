@@ -2,13 +2,15 @@
 
 Problem: SI-SDR is the same for an estimate and for any multiple of it, the negative one included, so the level of a separator's outputs
 may be anything and may change from window to window; pasted together they pump, and mixed with the recording (observation mixing) they
-cancel. Choice: in every window the gains with which the outputs add up to the mixture with the least squared error, each within 20 dB of
-the one gain that fits their sum, so that no residue of a silent speaker is raised to the level of speech. An output that is upside down
-(by its correlation with the mixture, or because it explains more of it than all outputs leave unexplained) is turned over first. A gain
-rests on as much of a window as the fit explains: its weight against the gain of the windows before is the share of its signal in signal
-plus what no gain explains (noise, reverberation). So an exact separation keeps its exact gains, and a silent speaker, or one in loud
-noise, keeps the level it had. Rejected: plain recursive smoothing, which is wrong by design for a level that really jumps; a gain per
-recording, which needs all of it at once.
+cancel. Choice: in every window the gains with which the outputs add up to the mixture with the least squared error, each within 12 dB of
+the one gain that fits their sum, so that no residue of a silent speaker is raised to the level of speech. Where outputs are copies of one
+voice (one speaker and crosstalk), any sharing of it fits as well, and even shares would put the voice into both; so gains are drawn to
+the common one as far as the noise of the fit allows no better. An output that is upside down (by its correlation with the mixture, or
+because it explains more of it than all outputs leave unexplained) is turned over first. A gain rests on as much of a window as the fit
+explains: its weight against the gain of the windows before is the share of its signal in signal plus what no gain explains (noise,
+reverberation). So an exact separation keeps its exact gains, and a silent speaker, or one in loud noise, keeps the level it had.
+Rejected: plain recursive smoothing, which is wrong by design for a level that really jumps; a gain per recording, which needs all of it
+at once.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear
 
-FARTHEST = 10.0
-"""Largest ratio of one output's gain to the gain of their sum, both ways (20 dB)."""
+FARTHEST = 4.0
+"""Largest ratio of one output's gain to the gain of their sum, both ways (12 dB)."""
+_INDEPENDENT = 1000
+"""Independent samples in a window of a coloured residue: what it shakes the gains by is this much less than itself."""
 _TURNED_OVER = -0.05
 """Correlation with the mixture below which an output is upside down, whatever else there is in the mixture."""
 _NOTHING = 1e-20
@@ -49,23 +53,24 @@ def fit_gains(mixture: NDArray[np.float64], estimates: NDArray[np.float64]) -> t
     heard = energies > _NOTHING * total
     if total == 0.0 or not heard.any():
         return gains, trust
-    signs = np.ones(len(estimates))
-    signs[heard] = _signs(gram[np.ix_(heard, heard)], products[heard], total)
-    upright, aligned = gram * np.outer(signs, signs), products * signs
-    common = _common_gain(upright[np.ix_(heard, heard)], aligned[heard])
-    gains[heard] = _bounded(upright[np.ix_(heard, heard)], aligned[heard], common)
-    residue = max(
-        total - 2 * float(gains[heard] @ aligned[heard]) + float(gains[heard] @ upright[np.ix_(heard, heard)] @ gains[heard]), 0.0
-    )
-    signal = gains[heard] ** 2 * energies[heard]
+    gram, products = gram[np.ix_(heard, heard)], products[heard]
+    unexplained, signs = _free_fit(gram, products, total)
+    gram, products = gram * np.outer(signs, signs), products * signs
+    common = _common_gain(gram, products)
+    found = _bounded(gram, products, common, unexplained)
+    residue = max(total - 2 * float(found @ products) + float(found @ gram @ found), 0.0)
+    signal = found**2 * energies[heard]
     trust[heard] = signal / (signal + residue)
-    gains[~heard] = common
-    return gains * signs, trust
+    gains[heard], gains[~heard] = found * signs, common
+    return gains, trust
 
 
-def _signs(gram: NDArray[np.float64], products: NDArray[np.float64], total: float) -> NDArray[np.float64]:
-    """Return -1 for estimates that are upside down: the free fit says so, and either the correlation with the mixture does too, or the
-    estimate explains alone (what only it can explain) more than all of them leave unexplained."""
+def _free_fit(gram: NDArray[np.float64], products: NDArray[np.float64], total: float) -> tuple[float, NDArray[np.float64]]:
+    """Return the energy that no gains explain, and -1 for estimates that are upside down.
+
+    The free fit says so, and either the correlation with the mixture does too, or the estimate explains alone (what only it can explain)
+    more than all of them leave unexplained.
+    """
     scale = np.sqrt(np.diagonal(gram))
     inverse = np.linalg.pinv(gram / np.outer(scale, scale), rcond=1e-10, hermitian=True)
     target = products / scale
@@ -73,7 +78,7 @@ def _signs(gram: NDArray[np.float64], products: NDArray[np.float64], total: floa
     unexplained = max(total - float(target @ free), 0.0)
     alone = free**2 / np.maximum(np.diagonal(inverse), 1e-12)
     turned = (free < 0.0) & ((target / np.sqrt(total) < _TURNED_OVER) | (alone > unexplained))
-    return np.where(turned, -1.0, 1.0)
+    return unexplained, np.where(turned, -1.0, 1.0)
 
 
 def _common_gain(gram: NDArray[np.float64], products: NDArray[np.float64]) -> float:
@@ -84,15 +89,16 @@ def _common_gain(gram: NDArray[np.float64], products: NDArray[np.float64]) -> fl
     return product / energy
 
 
-def _bounded(gram: NDArray[np.float64], products: NDArray[np.float64], common: float) -> NDArray[np.float64]:
-    """Minimise the squared error with every gain within `FARTHEST` of the common one, in units in which all estimates are equally loud."""
-    scale = np.sqrt(np.diagonal(gram))
-    values, vectors = np.linalg.eigh(gram / np.outer(scale, scale))
-    roots = np.sqrt(np.maximum(values, 1e-8))  # copies of one signal share it evenly
-    matrix = roots[:, None] * vectors.T
-    target = (vectors.T @ (products / scale)) / roots
-    found = lsq_linear(matrix, target, (common / FARTHEST * scale, common * FARTHEST * scale), method="bvls", tol=1e-14)
-    return np.asarray(found.x / scale)
+def _bounded(gram: NDArray[np.float64], products: NDArray[np.float64], common: float, unexplained: float) -> NDArray[np.float64]:
+    """Minimise the squared error with every gain within `FARTHEST` of the common one and drawn to it, in units of the common gain."""
+    energies = np.diagonal(gram) * common**2
+    drawn = 1e-8 * energies + unexplained / _INDEPENDENT
+    scale = np.sqrt(energies + drawn)
+    values, vectors = np.linalg.eigh((gram * common**2 + np.diag(drawn)) / np.outer(scale, scale))
+    roots = np.sqrt(np.maximum(values, 1e-12))
+    target = (vectors.T @ ((products * common + drawn) / scale)) / roots
+    found = lsq_linear(roots[:, None] * vectors.T, target, (scale / FARTHEST, scale * FARTHEST), method="bvls", tol=1e-14)
+    return np.asarray(found.x / scale * common)
 
 
 class GainMemory:

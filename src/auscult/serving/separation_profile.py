@@ -24,6 +24,8 @@ _ENOUGH_SECONDS = 0.2
 """Seconds of heard speech without which there is no spectrum."""
 _QUIET = 10 ** (-30 / 10)
 """Power below which a frame says nothing, relative to the mean power of the mixture."""
+_CROSSTALK = 10 ** (-10 / 10)
+"""Power below which a frame may be what is left of another speaker, relative to the loudest one in it."""
 STRANGERS = 5.0
 """Root-mean-square difference of two spectra, in dB, at which they may as well be of different people as of one: three seconds each of one
 reader of LibriSpeech differ by 2.6 to 5.5 dB, of two readers by 4.4 to 8.8 dB (a tenth lies outside at either end)."""
@@ -57,7 +59,8 @@ class SpeakerProfiles:
         """
         frames = signals.shape[1] // self._frame
         blocks = signals[:, : frames * self._frame].reshape(len(signals), frames, self._frame)
-        heard = (blocks**2).mean(axis=2) > _QUIET * reference  # (speakers, frames)
+        loudness = (blocks**2).mean(axis=2)  # (speakers, frames)
+        heard = (loudness > _QUIET * reference) & (loudness > _CROSSTALK * loudness.max(axis=0))
         power = np.abs(np.fft.rfft(blocks * self._window)) ** 2 @ self._filters  # (speakers, frames, bands)
         number = heard.sum(axis=1)
         mean = (power * heard[:, :, None]).sum(axis=1) / np.maximum(number, 1)[:, None]

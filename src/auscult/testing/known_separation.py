@@ -21,6 +21,8 @@ _TAPS = 301
 _EDGES = (1000.0, 2000.0)
 """The first voice ends below, the second begins above, in hertz."""
 _MIDDLE = 1500.0
+_DUST = 1e-9
+"""What rounding leaves where a voice is silent; it would tell the voices apart through any silence."""
 
 
 def known_voices(seconds: float, seed: int = 0, silent: dict[int, list[tuple[float, float]]] | None = None) -> NDArray[np.float32]:
@@ -41,7 +43,9 @@ def known_voices(seconds: float, seed: int = 0, silent: dict[int, list[tuple[flo
         loudness[np.minimum(time, time[-1] - time) < _TAPS / RATE] = 0.0  # a mirror image of anything else at an end leaves the band
         taps = firwin(_TAPS, band, fs=RATE, pass_zero=False, window=("kaiser", 12.0))
         voices.append(0.2 * fftconvolve(generator.standard_normal(len(time)) * loudness, taps, mode="same"))
-    return np.asarray(voices, dtype=np.float32)
+    found = np.asarray(voices, dtype=np.float32)
+    found[np.abs(found) < _DUST] = 0.0
+    return found
 
 
 class KnownSeparator:
@@ -49,7 +53,7 @@ class KnownSeparator:
 
     Args:
         shuffled: draw the order of the outputs.
-        levels: draw the level of every output from 0.4 to 2.5, and its sign.
+        levels: draw the level of every output from 0.6 to 2.0, and its sign.
     """
 
     def __init__(self, shuffled: bool = True, levels: bool = True) -> None:
@@ -66,7 +70,7 @@ class KnownSeparator:
         for row, window in enumerate(samples):
             generator = np.random.default_rng(zlib.crc32(window.tobytes()))
             if self.levels:
-                found[row] *= (generator.uniform(0.4, 2.5, 2) * generator.choice([-1.0, 1.0], 2))[:, None]
+                found[row] *= (generator.uniform(0.6, 2.0, 2) * generator.choice([-1.0, 1.0], 2))[:, None]
             if self.shuffled and generator.random() < 0.5:
                 found[row] = found[row, ::-1].copy()
         return torch.from_numpy(found.astype(np.float32))
