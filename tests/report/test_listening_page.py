@@ -119,6 +119,7 @@ def test_the_picture_is_of_the_saved_files(run: Path) -> None:
     assert row["peak_as_saved"] == pytest.approx(abs(samples).max())
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles[0].startswith("worst, -2.")
+    assert titles[0].endswith("row13@SER\na  Mixture")
     assert "b  Source 1" in titles
 
 

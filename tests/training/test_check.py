@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory
+from auscult.tasks.base import Expectation
 from auscult.training import check as check_module
 from auscult.training.check import check
 from auscult.training.checkpoint import load_checkpoint
@@ -111,3 +113,13 @@ def test_the_same_check_twice_is_reused(recipe: dict[str, Any], tmp_path: Path) 
     second = check(Recipe.from_dict(recipe), root=tmp_path)
     assert second.reused
     assert (second.passed, second.reasons, second.items) == (first.passed, first.reasons, first.items)
+
+
+@pytest.mark.parametrize(("first", "wrong"), [(-3.05, 0), (-4.0, 1), (3.0, 1)])
+def test_theory_of_a_loss_below_0_has_a_tolerance_above_0(first: float, wrong: int) -> None:
+    task = SimpleNamespace(expected_initial_loss=lambda batch: Expectation(-3.0, 0.1, "theory"), describe=lambda model, batch: {})
+    journal = SimpleNamespace(write=lambda *event, **fields: None)
+    running: Any = SimpleNamespace(task=task, journal=journal, threshold=-10.0, reasons=[], _loss_now=lambda model, batch: first)
+    nothing: Any = None
+    check_module._Check._introduce(running, 0, SimpleNamespace(id="a", duration=1.0), nothing, nothing)
+    assert len(running.reasons) == wrong

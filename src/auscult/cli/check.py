@@ -59,7 +59,7 @@ def _table(value: dict[str, Any], items: list[dict[str, Any]]) -> None:
         "time": [f"{item['seconds']:.0f} s" for item in items],
         "right": [None if item.get("right") is None else "yes" if item["right"] else "no" for item in items],
         **{name: [item.get(key) for item in items] for name, key in (("reference", "reference"), ("transcript", "hypothesis"))},
-        **{key.replace("_", " "): [item.get(key) for item in items] for key in ("speaker", "chosen", "frame_errors")},
+        **{key.replace("_", " "): [item.get(key) for item in items] for key in ("speaker", "chosen", "frame_errors", "si_sdr", "si_sdri")},
     }
     shown = {name: cells for name, cells in columns.items() if any(cell is not None for cell in cells)}
     print_table(list(shown), [list(row) for row in zip(*shown.values(), strict=True)])

@@ -80,7 +80,7 @@ def _first_module(check: Check) -> list[tuple[str, str, str]]:
         return []
     first = min(measured, key=lambda part: int(part["order"]))
     shape = " × ".join(f"{size:,}" for size in first["output_shape"])
-    return [(f"{shorten(str(first['name']), 22)}\n{first['type']}", shape, "on a probe")]
+    return [(f"{shorten(str(first['name']), 22)}\n{first['type']}", shape, "first module called, on a probe")]
 
 
 def _samples(check: Check, seconds: Floats, rate: float | None) -> tuple[str, str, str]:

@@ -54,7 +54,8 @@ def _draw_gains(axes: Axes, groups: Sequence[Group]) -> list[Row]:
         return []
     for place, group in enumerate(groups):
         reach = np.nan_to_num([[group.gain - group.low], [group.high - group.gain]])
-        axes.barh(place, group.gain, xerr=np.maximum(reach, 0.0), height=0.62, color=COLOURS[0], alpha=0.85 if place == 0 else 0.55,
+        colour = COLOURS[0] if group.gain >= 0 else WARNING
+        axes.barh(place, group.gain, xerr=np.maximum(reach, 0.0), height=0.62, color=colour, alpha=0.85 if place == 0 else 0.55,
                   error_kw={"elinewidth": 1.1, "ecolor": INK, "capsize": 2.5})  # fmt: skip
         end = max(group.gain, 0.0 if np.isnan(group.high) else group.high, 0.0)
         failed = f";  {group.failed:,} worse" if group.failed else ""
@@ -107,11 +108,12 @@ def _draw_scatter(axes: Axes, items: Sequence[Item], groups: Sequence[Group]) ->
         axes.plot(before[variants == ""], after[variants == ""], ".", color=FAINT, markersize=size, label="others")
     low, high = min(before.min(), after.min()), max(before.max(), after.max())
     ends = np.array([low, high]) + (high - low + 1) * np.array([-0.05, 0.05])
-    axes.plot(ends, ends, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
-    axes.fill_between(ends, ends, ends[0], color=WARNING, alpha=0.07, linewidth=0)
-    axes.set(xlim=(before.min() - 1, before.max() + 1), ylim=ends)
+    sides = np.array([before.min() - 1, before.max() + 1])
+    axes.plot(sides, sides, color=INK, linewidth=1.1, linestyle=(0, (4, 2)))
+    axes.fill_between(sides, sides, min(ends[0], sides[0]), color=WARNING, alpha=0.07, linewidth=0)
+    axes.set(xlim=sides, ylim=ends)
     axes.text(0.98, 0.03, "below the line: worse than the mixture", transform=axes.transAxes, ha="right", va="bottom", fontsize=8.5,
-              color="#9a3c00")  # fmt: skip
+              color="#9a3c00", bbox=note_box())  # fmt: skip
     axes.set(xlabel="SI-SDR of the mixture (dB)", ylabel="SI-SDR of the estimates (dB)")
     if kinds:
         axes.legend(loc="upper left", ncols=min(3, len(kinds)), handletextpad=0.3, columnspacing=0.9)
@@ -178,7 +180,7 @@ def _draw_speakers(axes: Axes, items: Sequence[Item]) -> list[Row]:
     voices = by_speaker(items)
     shown = voices[:MOST_SPEAKERS]
     rest = f", least {len(shown)} of {len(voices)}" if len(shown) < len(voices) else ""
-    axes.set_title(f"f  Improvement of a speaker's own source{rest}")
+    axes.set_title(f"f  Improvement by speaker, own source{rest}")
     if not voices:
         not_available(axes, "the records name no speakers, or their sources have no levels")
         return []
@@ -190,7 +192,7 @@ def _draw_speakers(axes: Axes, items: Sequence[Item]) -> list[Row]:
     axes.axvline(mean, color=INK, linewidth=1.2, linestyle=(0, (4, 2)), label=f"all sources: {mean:.1f} dB")
     axes.axvline(0.0, color=INK, linewidth=1.0)
     axes.set_yticks(places, [f"{shorten(one.speaker, 20)} ({one.sources:,})" for one in shown], fontsize=8)
-    axes.set_ylim(len(shown) + 0.5, -0.6)
+    axes.set_ylim(1.11 * len(shown) + 0.5, -0.6)
     axes.set_xlabel("SI-SDRi of the source (dB); speaker (sources)")
     axes.grid(axis="y", visible=False)
     axes.legend(loc="lower right")

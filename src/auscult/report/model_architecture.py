@@ -166,7 +166,8 @@ def _draw_boxes(axes: Axes, boxes: Sequence[Box], total: int) -> None:
         )
         count = f" × {box.count}" if box.count > 1 else ""
         axes.text(0.05, middle, f"{shorten(box.type, 17)}{count}", va="center", fontsize=size, fontweight="bold")
-        axes.text(0.335, middle, shorten(box.name, 17), va="center", fontsize=size - 1, color=OUTSIDE)
+        room = min(17, max(8, 30 - len(_shape(box.shape))))  # letters before the shape begins
+        axes.text(0.335, middle, shorten(box.name, room), va="center", fontsize=size - 1, color=OUTSIDE)
         axes.text(0.775, middle, _shape(box.shape), va="center", ha="right", fontsize=size)
         axes.text(0.968, middle, _percent(share) if box.parameters else "–", va="center", ha="right", fontsize=size)
         if ordered and position:

@@ -107,7 +107,7 @@ def draw_distribution(
     shown = np.where(known, values, 0.0)
     axes.barh(positions, shown, color=[line_style(position)["color"] for position in range(len(labels))], height=0.62)
     for position, value in zip(positions, values, strict=True):
-        text = f"{value:,.{digits}f}" if np.isfinite(value) else "not known"
+        text = f"{value:z,.{digits}f}" if np.isfinite(value) else "not known"
         place, offset, side = (value if np.isfinite(value) else 0.0, position), -4 if value < 0 else 4, "right" if value < 0 else "left"
         axes.annotate(text, place, (offset, 0), textcoords="offset points", va="center", ha=side)
     axes.set_yticks(positions, [label.split(" · ")[0] for label in labels])

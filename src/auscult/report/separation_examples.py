@@ -57,7 +57,7 @@ def _draw_column(panels: list[Axes], item: Mapping[str, Any], column: list[Sound
     gain = f", {item['si_sdri']:+.1f} dB" if isinstance(item.get("si_sdri"), int | float) else ""
     for place, (axes, name) in enumerate(zip(panels, names, strict=True)):
         title = f"{'abcdefghijklmnopqrstuvwxyz'[place % 26]}  {name[:1].upper()}{name[1:]}" if first else ""
-        axes.set_title(f"{item.get('place', '')}{gain}: {shorten(str(item['id']), 22)}\n{title}" if place == 0 else title)
+        axes.set_title(f"{item.get('place', '')}{gain}\n{shorten(str(item['id']), 28)}\n{title}" if place == 0 else title)
         if name in pictures:
             picture, seconds, rate = pictures[name]
             draw_spectrum(axes, picture, seconds, rate, loudest)

@@ -34,8 +34,8 @@ def spectrum(samples: ArrayLike, sample_rate: float) -> Floats:
         sample_rate: in hertz.
 
     >>> moment = np.arange(8000) / 8000
-    >>> abs(spectrum(np.sin(2 * np.pi * 1000 * moment), 8000).max()) < 0.05
-    True
+    >>> f"{abs(spectrum(np.sin(2 * np.pi * 1000 * moment), 8000).max()):.1f}"
+    '0.0'
     """
     values = np.asarray(samples, dtype=np.float64)
     length = max(2, round(WINDOW * sample_rate))

@@ -20,7 +20,7 @@ from auscult.report.train_record import Training
 MOST_REFUSED = 50
 _RATES = {"wer", "cer", "accuracy", "chance"}
 _RATE_ENDINGS = ("_rate", "_error", "_accuracy", "_der", "_der_full", "_missed", "_false_alarm", "_confusion", "_recall", "_precision")
-_COUNTS = {"trials", "targets", "windows", "speakers", "utterances", "mixtures"}
+_COUNTS = {"trials", "targets", "windows", "speakers", "utterances", "mixtures", "unjudged"}
 _DECIBELS = re.compile(r"(^|_)(si_)?sdri?(_|$)")
 _SPLITS = ("validation", "test")
 
@@ -77,7 +77,7 @@ def _results(training: Training) -> str:
 
 
 def _metric(name: str, value: float) -> str:
-    if name in _COUNTS:
+    if name in _COUNTS or name.startswith("unmeasured_"):
         return f"{value:,.0f}"
     if _DECIBELS.search(name) and not name.endswith("_rate"):
         return f"{value:.2f} dB"

@@ -89,20 +89,18 @@ def _draw_loss(axes: Axes, check: Check, words: Words) -> list[Row]:
 
 def _mark_ends(axes: Axes, utterances: Sequence[Overfit]) -> None:
     """Mark what theory says of the start, and the very update that ended an utterance."""
+    said: set[float] = set()
     for position, utterance in enumerate(utterances):
         colour = line_style(position)["color"]
         axes.plot(0, utterance.number_of("uniform_loss"), marker="_", markersize=11, markeredgewidth=2.2, color=colour, linestyle="none")
         if utterance.end:
             marker = "o" if utterance.reached else "X"
             axes.plot(utterance.result("update"), utterance.result("loss"), marker=marker, markersize=7, color=colour, markeredgecolor=INK)
-            axes.annotate(
-                f"{utterance.result('update'):.0f}",
-                (utterance.result("update"), utterance.result("loss")),
-                (0, 8),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8.5,
-            )
+            if (update := utterance.result("update")) not in said:
+                axes.annotate(
+                    f"{update:.0f}", (update, utterance.result("loss")), (0, 8), textcoords="offset points", ha="center", fontsize=8.5
+                )
+            said.add(update)
 
 
 def _draw_gradient(axes: Axes, utterances: Sequence[Overfit]) -> list[Row]:

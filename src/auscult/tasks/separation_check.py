@@ -111,7 +111,7 @@ def audible(model: nn.Module, batch: SeparationBatch, sample_rate: int) -> dict[
 
 def _ordered(model: nn.Module, batch: SeparationBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mixture (time,), sources and estimates (sources, time) at the gain that suits them."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(batch.mixture.device.type, enabled=False):  # what is heard is what was judged
         found = model(batch.mixture[:1])[0].float().cpu().numpy()
     mixture, sources = batch.mixture[0].cpu().numpy(), batch.sources[0].cpu().numpy()
     estimates = found[judge_mixture(mixture, sources, found)["permutation"]]
