@@ -5,7 +5,7 @@ reads both with LSTMs, whose cost per step is quadratic in their width; SPMamba 
 Choice: the layout of TF-GridNet, channels last throughout, (batch, frames, bins, channels), so that norms and projections over channels
 need no transposition and both axes are rows of one kind. Rows never see each other inside a path, so a path takes `memory_rows` of them at
 a time and computes them again in the backward pass. On a CPU in float32 `auscult.ops.mamba_direction` does that with a backward pass of
-its own; elsewhere (autocast, a GPU, compilation) each slice is an activation checkpoint over plain operations.
+its own; elsewhere (autocast, a GPU) each slice is an activation checkpoint over plain operations.
 
 Attention is over all pairs of frames of a mixture: memory grows with the square of its length. Cut long recordings before; what does so
 lies above the models. The gains of the attention's norms belong to bins, so the weights fit one `transform` only.
@@ -58,6 +58,7 @@ class GridPath(nn.Module):
         self.mamba = BidirectionalMamba(kernel * channels, states, convolution, expansion)
         self.back = nn.ConvTranspose1d(2 * kernel * channels, channels, kernel, stride=hop)
 
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # tracing slices takes a minute, and compiled scans cannot be traced
     def forward(self, rows: Tensor) -> Tensor:
         """(rows, length, channels) float32 -> the same shape."""
         if self.memory_rows == 0:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from auscult.ops import selective_scan_torch
 from auscult.ops.selective_scan_kernel import Kernel, ScanInputs
@@ -137,9 +136,12 @@ class _Direction(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of the values and of the weights."""
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "auscult's kernel for Mamba blocks has no second-order gradient; plain operations around the reference scan have"
+            )
         values, *others = ctx.saved_tensors
         count = len(MambaWeights._fields)
         weights, kept = MambaWeights(*others[:count]), others[count:]
