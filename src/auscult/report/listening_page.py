@@ -48,7 +48,10 @@ def listen(run: Path, judged: Judged, drawn: bool) -> str:
     )
     pictures = []
     if drawn:
-        caption = f"Sounds of {judged.split}: mixture, sources and estimates as they were saved, one scale of colours for each mixture."
+        caption = (
+            f"Sounds of {judged.split}: mixture, sources, and estimates at the gain that brings each nearest to its source; one scale of "
+            "colours for each mixture."
+        )
         pictures = [figure(run / "figures" / f"{examples_name(judged.split)}.png", caption)]
     pieces = [_item(run, judged.split, place, item) for place, item in enumerate(items, start=1)]
     return section(f"Listen: {judged.split}", note, *pictures, *pieces)
