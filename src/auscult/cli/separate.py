@@ -51,13 +51,13 @@ def separate(
         raise UserError("--rate states what bare samples on standard input are; files state their own rate")
     separator = load_separator(run, checkpoint, seconds=seconds, batch=batch if batch is not None else 1 if piped else BATCH)
     records = [_through_pipe(separator, audio[0], output, rate, encoding)] if piped else _files(separator, audio, output, encoding, as_json)
+    if output == _PIPE and as_json:
+        typer.echo(to_json(records), err=True)
+        return
     for note in dict.fromkeys(note for record in records for note in record["notes"]):
         typer.echo(f"note: {note}", err=True)
-    if output == _PIPE:
-        if as_json:
-            typer.echo(to_json(records), err=True)
-        return
-    emit(records, as_json, lambda: _table(records))
+    if output != _PIPE:
+        emit(records, as_json, lambda: _table(records))
 
 
 def _files(separator: RunSeparator, audio: list[Path], output: Path, encoding: Any, as_json: bool) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ class OrderRules:
     """
 
     margin: float = 0.1
-    likeness_margin: float = 0.2
+    likeness_margin: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 <= self.margin <= 2 or not 0 <= self.likeness_margin <= 2:

@@ -24,6 +24,8 @@ _ENOUGH_SECONDS = 0.2
 """Seconds of heard speech without which there is no spectrum."""
 _QUIET = 10 ** (-30 / 10)
 """Power below which a frame says nothing, relative to the mean power of the mixture."""
+_FLOOR = 10 ** (-30 / 10)
+"""Power of a band, relative to the loudest one, below which there is only what others leave in it."""
 _CROSSTALK = 10 ** (-10 / 10)
 """Power below which a frame may be what is left of another speaker, relative to the loudest one in it."""
 STRANGERS = 5.0
@@ -64,7 +66,7 @@ class SpeakerProfiles:
         power = np.abs(np.fft.rfft(blocks * self._window)) ** 2 @ self._filters  # (speakers, frames, bands)
         number = heard.sum(axis=1)
         mean = (power * heard[:, :, None]).sum(axis=1) / np.maximum(number, 1)[:, None]
-        floor = np.maximum(mean.max(axis=1, keepdims=True), np.finfo(float).tiny) * 1e-5
+        floor = np.maximum(mean.max(axis=1, keepdims=True), np.finfo(float).tiny) * _FLOOR
         decibels = 10 * np.log10(np.maximum(mean, floor))
         return decibels - decibels.mean(axis=1, keepdims=True), number * _FRAME_SECONDS
 
@@ -74,7 +76,7 @@ class SpeakerProfiles:
         known = (self._seconds >= _ENOUGH_SECONDS)[:, None] & (seconds >= _ENOUGH_SECONDS)[None]
         profiles = self._sums / np.maximum(self._seconds, 1e-9)[:, None]
         difference = np.sqrt(((profiles[:, None] - spectra[None]) ** 2).mean(axis=2))
-        return np.where(known, np.clip(1.0 - difference / STRANGERS, -1.0, 1.0), 0.0)
+        return np.where(known, (STRANGERS - difference) / (STRANGERS + difference), 0.0)
 
     def learn(self, signals: NDArray[np.float64], reference: float) -> None:
         """Add signals (speakers, time), in the order of the speakers."""
