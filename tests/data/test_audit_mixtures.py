@@ -217,7 +217,8 @@ def test_mixed_cuts_are_mixtures_if_people_talk_at_once(record: Callable[..., Mo
     assert [holds_mixtures([cut]) for cut in (both, one, string, ann, mixed("noisy", (ann, 0.0), (noise, 0.0)))] == [
         *(True, True, False, False, False)
     ]
-    assert same_speaker_mixtures([both, one, string, ann]) == ["one"]
+    brief = mixed("brief", (ann, 0.0), (again, 0.45), (bob, 0.0))
+    assert same_speaker_mixtures([both, one, string, ann, brief]) == ["one", "brief"]  # its sources would be added to one
     report = audit({"train": CutSet.from_cuts([both, one])}, audio=False)
     assert "same_speaker" in codes(report)
 

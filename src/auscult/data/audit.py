@@ -4,6 +4,7 @@ Problem: the reference experiments lost days to data, not models: labels 70 to 3
 one room, transcripts longer than CTC can align. Choice: one pass over the manifests (vectorised, seconds for 100,000 rows) and, unless
 switched off, one pass over the samples; every finding has a severity, a code and ids. Only what makes training or its scores *wrong*
 is an error. A closed set of speakers (everybody is also in training) is a warning, a few shared ones are an error: nobody plans that.
+Splits of mixtures are asked further questions, in `audit_mixtures.py` and `audit_mixture_audio.py`.
 """
 
 from __future__ import annotations

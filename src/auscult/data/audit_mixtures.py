@@ -46,7 +46,7 @@ def holds_mixtures(cuts: Iterable[Cut]) -> bool:
 
 def same_speaker_mixtures(cuts: Iterable[Cut]) -> list[str]:
     """Return the ids of mixtures in which one speaker is heard twice at once; unknown speakers are nobody in particular."""
-    return [cut.id for cut in cuts if _mixes(cut) and _heard_twice(cut)]
+    return [cut.id for cut in cuts if (isinstance(cut, MixedCut) or _mixes(cut)) and _heard_twice(cut)]
 
 
 def audit_mixtures(splits: Mapping[str, Iterable[Cut]]) -> Iterator[Finding]:

@@ -13,9 +13,9 @@ from typing import Literal
 from lhotse import CutSet
 from lhotse.cut import Cut
 
+from auscult.data.audit_mixtures import same_speaker_mixtures
 from auscult.data.disjoint import shared_with_train
 from auscult.data.layers import Aim, source_speakers
-from auscult.data.strings import UNKNOWN_SPEAKER
 from auscult.errors import UserError
 from auscult.recipe import Recipe
 
@@ -23,12 +23,6 @@ SameSpeaker = Literal["refuse", "leave_out", "keep"]
 Shared = Literal["refuse", "report"]
 LINEAR = ("gain", "speed")
 """Augmentations that change every signal of a mixture alike, so that it stays the sum of its parts."""
-
-
-def same_speaker(cut: Cut) -> bool:
-    """Whether two sources of a mixture are of one named speaker."""
-    named = [speaker for speaker in source_speakers(cut) if speaker != UNKNOWN_SPEAKER]
-    return len(set(named)) < len(named)
 
 
 def check_speakers(splits: Mapping[str, Iterable[Cut]], choice: SameSpeaker) -> tuple[dict[str, CutSet], dict[str, int]]:
@@ -41,7 +35,7 @@ def check_speakers(splits: Mapping[str, Iterable[Cut]], choice: SameSpeaker) -> 
     found: dict[str, int] = {}
     for name, cuts in splits.items():
         every = list(cuts)
-        same = {cut.id for cut in every if same_speaker(cut)}
+        same = set(same_speaker_mixtures(every))
         if same and choice == "refuse":
             raise UserError(
                 f"{name}: {len(same)} of {len(every)} mixtures ({len(same) / len(every):.1%}) mix a speaker with themselves, first "
