@@ -160,8 +160,8 @@ def read_example(cut: Cut, variant: str, aim: Aim, store: AudioStore, start: int
     kept = [name for name in names if name not in gone]
     if isinstance(cut, MixedCut):
         layers = read_layers(cut, list(dict.fromkeys([*wanted, *kept])), store, start, count)
-        mixture = layers[kept[0]].copy()
-        for name in kept[1:]:
+        mixture = layers[kept[0]] + layers[kept[1]] if len(kept) > 1 else layers[kept[0]].copy()
+        for name in kept[2:]:
             mixture += layers[name]
     else:
         layers = read_layers(cut, list(dict.fromkeys(["mixture", *wanted, *gone])), store, start, count)
@@ -199,7 +199,10 @@ def _spoken(cut: MixedCut) -> list[MixTrack]:
 
 
 def _speaker(track: MixTrack) -> str | None:
-    return next((str(one.speaker) for one in getattr(track.cut, "supervisions", ()) if one.speaker), None)
+    for one in getattr(track.cut, "supervisions", ()):
+        if one.speaker:
+            return str(one.speaker)
+    return None
 
 
 def _track_names(cut: MixedCut) -> list[str]:
@@ -238,7 +241,7 @@ def _add(found: dict[str, NDArray[np.float32]], name: str, samples: NDArray[np.f
     if name not in found and len(samples) == count:
         found[name] = samples.copy() if samples.base is not None else samples
         return
-    layer = found.setdefault(name, np.zeros(count, np.float32))
+    layer = found[name] if name in found else found.setdefault(name, np.zeros(count, np.float32))
     layer[first : first + len(samples)] += samples
 
 
