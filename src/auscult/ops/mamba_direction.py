@@ -200,13 +200,16 @@ def _selection_backward(of_inputs: tuple[Tensor | None, ...], buffers: _Buffers,
 
 def _convolution_backward(of_scanned: Tensor, buffers: _Buffers, of_weights: MambaWeights, reverse: bool) -> Tensor:
     """Gradient of what follows the convolution -> gradient of what it takes; adds those of taps and bias."""
-    of_before = torch.ops.aten.silu_backward(of_scanned, buffers.before.contiguous())
+    of_before = torch.empty_like(of_scanned)
+    torch.ops.aten.silu_backward.grad_input(of_scanned, buffers.before, grad_input=of_before)
     of_weights.bias.add_(of_before.sum((0, 1)))
-    length = of_before.shape[1]
+    rows, length, inner = of_before.shape
     for distance in range(min(buffers.taps, length)):
         late, early = slice(distance, length), slice(0, length - distance)
         here, there = (early, late) if reverse else (late, early)
-        product = torch.mul(of_before[:, here], buffers.inner[:, there], out=buffers.scanned[:, : length - distance])
+        size = rows * (length - distance)
+        product = _flat(buffers.scanned)[:size].view(rows, -1, inner)  # contiguous, as sums over other memory take ten times as long
+        torch.mul(of_before[:, here], buffers.inner[:, there], out=product)
         of_weights.taps[:, buffers.taps - 1 - distance] += product.sum((0, 1))
     return short_convolution(of_before, buffers.weights.taps, None, not reverse)
 

@@ -22,21 +22,27 @@ from auscult.ops.selective_scan_kernel import Kernel, ScanInputs
 
 BLOCK_ELEMENTS = 1 << 18
 """States that one block holds at once: 1 MiB in float32."""
-LONGEST_SEGMENT = 64
+ROWS_TOGETHER = 4
+"""Rows that share a step, as long as there are that many: a step of one row alone is hardly longer than the call that computes it."""
+SHORTEST_SEGMENT, LONGEST_SEGMENT = 8, 64
 
 
 def choose_segment(inputs: ScanInputs) -> int:
-    """Return the steps per segment: as many as fit one block, of one row, within limits."""
-    per_step = inputs.u.shape[2] * inputs.A.shape[1]
-    return max(8, min(LONGEST_SEGMENT, BLOCK_ELEMENTS // per_step))
+    """Return the steps per segment that fill a block."""
+    per_step = min(len(inputs.u), ROWS_TOGETHER) * inputs.A.numel()
+    return max(SHORTEST_SEGMENT, min(LONGEST_SEGMENT, BLOCK_ELEMENTS // per_step))
 
 
 class _Segment(NamedTuple):
-    """One block of rows and steps, time first: the shape every loop below works on."""
+    """Some rows and some neighbouring steps."""
 
     rows: slice
     steps: slice
     number: int
+
+    def of(self, values: Tensor) -> Tensor:
+        """(rows, length, size) -> (steps, rows, size) of this segment: time first, as all loops below want it."""
+        return values[self.rows, self.steps].transpose(0, 1)
 
 
 def _row_blocks(inputs: ScanInputs, segment: int) -> Iterator[slice]:
@@ -46,62 +52,81 @@ def _row_blocks(inputs: ScanInputs, segment: int) -> Iterator[slice]:
         yield slice(begin, min(begin + size, rows))
 
 
-def _segments(rows: slice, length: int, segment: int, backwards: bool) -> Iterator[_Segment]:
-    """Yield the segments of a block of rows, first or last first."""
+def _segments(rows: slice, length: int, segment: int, last_first: bool) -> Iterator[_Segment]:
     starts = range(0, length, segment)
-    for begin in reversed(starts) if backwards else starts:
+    for begin in reversed(starts) if last_first else starts:
         yield _Segment(rows, slice(begin, min(begin + segment, length)), begin // segment)
 
 
-def _time_first(values: Tensor, part: _Segment) -> Tensor:
-    """(rows, length, size) -> (steps, rows of the block, size) of a segment."""
-    return values[part.rows, part.steps].transpose(0, 1)
+class _Buffers:
+    """Decays, states and gradients of the states of one segment, each (steps, rows, states, channels), used again for the next one.
 
-
-class _States:
-    """Decays and states of a segment: computed in the forward pass, and once more in the backward pass."""
+    The views of single steps are made once: making them costs as much as the arithmetic of a step.
+    """
 
     def __init__(self, inputs: ScanInputs, rows: int, segment: int, reverse: bool) -> None:
         channels, states = inputs.A.shape
-        self.inputs, self.reverse = inputs, reverse
+        self.inputs, self.reverse, self.rows = inputs, reverse, rows
         self.by_channel = inputs.A.t().contiguous()  # (states, channels)
-        self._decay = inputs.u.new_empty(segment, rows, states, channels)
-        self._state = inputs.u.new_empty(segment + 1, rows, states, channels)
+        self._decays, self._adjoints = (inputs.u.new_empty(segment, rows, states, channels) for _ in range(2))
+        self._states = inputs.u.new_empty(segment + 1, rows, states, channels)
+        slots = self._states.unbind(0)
+        before, after = (slots[1:], slots[:-1]) if reverse else (slots[:-1], slots[1:])
+        self._steps = list(zip(after, self._decays.unbind(0), before, self._adjoints.unbind(0), strict=True))
 
-    def compute(self, part: _Segment, carry: Tensor) -> Tensor:
-        """Fill the buffers from the state before the segment (rows, states, channels); return the state after it, a view of the buffer."""
-        dt, u, B = (_time_first(tensor, part) for tensor in (self.inputs.dt, self.inputs.u, self.inputs.B))
+    def states(self, part: _Segment, carry: Tensor) -> Tensor:
+        """Compute decays and states from the state before the segment (rows, states, channels); return the state after it, a view."""
+        dt, u, B = part.of(self.inputs.dt), part.of(self.inputs.u), part.of(self.inputs.B)
         steps = len(dt)
-        self.decay = torch.mul(dt.unsqueeze(2), self.by_channel, out=self._decay[:steps, : dt.shape[1]]).exp_()
-        whole = self._state[: steps + 1, : dt.shape[1]]
-        self.after, self.before = (whole[:-1], whole[1:]) if self.reverse else (whole[1:], whole[:-1])
+        torch.mul(dt.unsqueeze(2), self.by_channel, out=self._decays[:steps]).exp_()
+        self.decay, slots = self._decays[:steps], self._states[: steps + 1]
+        self.after, self.before = (slots[:-1], slots[1:]) if self.reverse else (slots[1:], slots[:-1])
         self.scaled = dt * u  # (steps, rows, channels)
         torch.mul(self.scaled.unsqueeze(2), B.unsqueeze(3), out=self.after)
-        whole[-1 if self.reverse else 0].copy_(carry)
-        triples = list(zip(self.after.unbind(0), self.decay.unbind(0), self.before.unbind(0), strict=True))
-        for after, decay, before in reversed(triples) if self.reverse else triples:
+        slots[-1 if self.reverse else 0].copy_(carry)
+        walk = self._steps[:steps]
+        for after, decay, before, _ in reversed(walk) if self.reverse else walk:
             after.addcmul_(decay, before)
         return self.after[0 if self.reverse else -1]
+
+    def adjoints(self, of_y: Tensor, out_of: Tensor, carried: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the gradient of every state of the segment, and what flows out of it against time.
+
+        Args:
+            of_y: gradient of the outputs, (steps, rows, channels).
+            out_of: C, (steps, rows, states).
+            carried: what flows into the segment, (rows, states, channels), or None.
+        """
+        adjoint = torch.mul(of_y.unsqueeze(2), out_of.unsqueeze(3), out=self._adjoints[: len(of_y)])
+        walk = self._steps[: len(of_y)]
+        if not self.reverse:
+            walk.reverse()
+        if carried is not None:
+            walk[0][3].add_(carried)
+        for (_, decay, _, later), (_, _, _, earlier) in pairwise(walk):
+            earlier.addcmul_(later, decay)
+        return adjoint, walk[-1][1] * walk[-1][3]
 
 
 def forward(inputs: ScanInputs, segment: int, reverse: bool) -> tuple[Tensor, Tensor]:
     """Return y and the state before every segment, (segments, rows, states, channels)."""
     rows, length, channels = inputs.u.shape
-    states = inputs.A.shape[1]
     y = inputs.u.new_empty(rows, length, channels)
-    carries = inputs.u.new_zeros(-(-length // segment), rows, states, channels)
-    buffers: _States | None = None
+    carries = inputs.u.new_zeros(-(-length // segment), rows, inputs.A.shape[1], channels)
+    buffers: _Buffers | None = None
     for block in _row_blocks(inputs, segment):
-        buffers = buffers or _States(inputs, block.stop - block.start, segment, reverse)
-        carry = carries[0, block]
-        for part in _segments(block, length, segment, backwards=reverse):
-            carries[part.number, block].copy_(carry)
-            carry = buffers.compute(part, carries[part.number, block])
-            out_of = _time_first(inputs.C, part)
-            found = _over_states(out_of, buffers.after)
+        if buffers is None or buffers.rows != block.stop - block.start:
+            buffers = _Buffers(inputs, block.stop - block.start, segment, reverse)
+        carry: Tensor | None = None
+        for part in _segments(block, length, segment, last_first=reverse):
+            kept = carries[part.number, block]
+            if carry is not None:
+                kept.copy_(carry)
+            carry = buffers.states(part, kept)
+            found = _over_states(part.of(inputs.C), buffers.after)
             if inputs.D is not None:
-                found.addcmul_(_time_first(inputs.u, part), inputs.D)
-            _time_first(y, part).copy_(found)
+                found.addcmul_(part.of(inputs.u), inputs.D)
+            part.of(y).copy_(found)
     return y, carries
 
 
@@ -110,43 +135,28 @@ def backward(gradient: Tensor, inputs: ScanInputs, carries: Tensor, segment: int
     u, dt, A, B, C, D = inputs
     of_u, of_dt, of_B, of_C = (torch.empty_like(one, memory_format=torch.contiguous_format) for one in (u, dt, B, C))
     of_A = torch.zeros_like(A.t(), memory_format=torch.contiguous_format)
-    buffers: _States | None = None
+    buffers: _Buffers | None = None
     for block in _row_blocks(inputs, segment):
-        rows = block.stop - block.start
-        if buffers is None:
-            buffers = _States(inputs, rows, segment, reverse)
-            adjoints = u.new_empty(segment, rows, *of_A.shape)
+        if buffers is None or buffers.rows != block.stop - block.start:
+            buffers = _Buffers(inputs, block.stop - block.start, segment, reverse)
         carried: Tensor | None = None
-        for part in _segments(block, u.shape[1], segment, backwards=not reverse):
-            buffers.compute(part, carries[part.number, block])
-            of_y = _time_first(gradient, part)
-            adjoint = torch.mul(of_y.unsqueeze(2), _time_first(C, part).unsqueeze(3), out=adjoints[: len(of_y), :rows])
-            carried = _run_adjoint(adjoint, buffers.decay, carried, reverse)
-            _time_first(of_C, part).copy_(_over_channels(buffers.after, of_y))
-            _time_first(of_B, part).copy_(_over_channels(adjoint, buffers.scaled))
-            of_scaled = _over_states(_time_first(B, part), adjoint)  # (steps, rows, channels)
+        for part in _segments(block, u.shape[1], segment, last_first=not reverse):
+            buffers.states(part, carries[part.number, block])
+            of_y = part.of(gradient)
+            adjoint, carried = buffers.adjoints(of_y, part.of(C), carried)
+            part.of(of_C).copy_(_over_channels(buffers.after, of_y))
+            part.of(of_B).copy_(_over_channels(adjoint, buffers.scaled))
+            of_scaled = _over_states(part.of(B), adjoint)  # (steps, rows, channels)
             of_exponent = adjoint.mul_(buffers.before).mul_(buffers.decay)
             of_step = torch.mul(of_exponent, buffers.by_channel, out=buffers.decay).sum(2)
-            of_A += of_exponent.mul_(_time_first(dt, part).unsqueeze(2)).sum((0, 1))
-            _time_first(of_dt, part).copy_(of_step.addcmul_(of_scaled, _time_first(u, part)))
-            _time_first(of_u, part).copy_(of_scaled.mul_(_time_first(dt, part)))
+            of_A += of_exponent.mul_(part.of(dt).unsqueeze(2)).sum((0, 1))
+            part.of(of_dt).copy_(of_step.addcmul_(of_scaled, part.of(u)))
+            part.of(of_u).copy_(of_scaled.mul_(part.of(dt)))
     of_D = None
     if D is not None:
         of_u.addcmul_(gradient, D)
         of_D = torch.einsum("rld,rld->d", gradient, u)
     return of_u, of_dt, of_A.t(), of_B, of_C, of_D
-
-
-def _run_adjoint(adjoint: Tensor, decay: Tensor, carried: Tensor | None, reverse: bool) -> Tensor:
-    """Add to every step's gradient of its state what flows back from the next step; return what flows out of the segment."""
-    pairs = list(zip(adjoint.unbind(0), decay.unbind(0), strict=True))
-    if not reverse:
-        pairs.reverse()
-    if carried is not None:
-        pairs[0][0].add_(carried)
-    for (later, decay_of_later), (earlier, _) in pairwise(pairs):
-        earlier.addcmul_(later, decay_of_later)
-    return pairs[-1][0] * pairs[-1][1]
 
 
 def _over_states(weights: Tensor, values: Tensor) -> Tensor:
