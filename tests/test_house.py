@@ -28,6 +28,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 WIDE_CLASSES: dict[str, str] = {
     "auscult/tasks/base.py::Task": "the contract of a task: eight duties, and hooks with a default that a check or a figure asks for",
     "auscult/tasks/diarization.py::Diarization": "implements the contract of Task",
+    "auscult/tasks/separation.py::Separation": "implements the contract of Task",
     "auscult/tasks/verification.py::Verification": "implements the contract of Task",
     "auscult/tasks/pseudo_speaker.py::PseudoSpeaker": "implements the contract of Task",
     "auscult/tasks/recognition.py::Recognition": "implements the contract of Task",

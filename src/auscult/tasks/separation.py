@@ -11,7 +11,7 @@ Models know no padding, so items of different length never meet in one forward p
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from auscult.data.separation_batch import SeparationBatch
 from auscult.data.splits import load_splits
 from auscult.data.store import AudioStore
 from auscult.errors import UserError
+from auscult.metrics.separation_measures import Measure, further_measures
 from auscult.metrics.separation_summary import intervals, summary
 from auscult.models.separator import Separator
 from auscult.recipe import Recipe
@@ -36,7 +37,7 @@ from auscult.registry import INJECTED, Component, register
 from auscult.specification import Specification
 from auscult.tasks import separation_check as checking
 from auscult.tasks.base import Independence, Item, Learned, Loss, Task
-from auscult.tasks.separation_items import Measures, measure_item, mixture_item
+from auscult.tasks.separation_items import mixture_item
 from auscult.tasks.separation_splits import SameSpeaker, Shared, check_augmentations, check_sharing, check_speakers, source_count
 from auscult.tasks.separation_variants import Curriculum, Stage, expand
 
@@ -64,7 +65,7 @@ class Separation(Task):
         same_speaker: what to do with mixtures of one speaker with themselves: "refuse", "leave_out" or "keep".
         shared: what to do where train shares speakers, sessions or recordings with what is judged: "refuse" or "report".
         loss: a registered permutation-invariant loss.
-        measures: what is measured besides SI-SDR when the test split is judged: "sdr", "stoi", "pesq".
+        measures: what is measured besides SI-SDR when the test split is judged: "bss_eval", "stoi", "pesq".
     """
 
     primary_metric = "si_sdri"
@@ -85,7 +86,7 @@ class Separation(Task):
         remix_scene: tuple[float, float] = (-14.0, 0.0),
         same_speaker: SameSpeaker = "refuse",
         shared: Shared = "refuse",
-        measures: list[Literal["sdr", "stoi", "pesq"]] = [],  # noqa: B006  (a recipe's default, never changed)
+        measures: list[Measure] = [],  # noqa: B006  (a recipe's default, never changed)
     ) -> None:
         self.recipe, self.loss_module, self.aim, self.remix, self.seconds = recipe, loss, aim, remix, seconds
         splits = load_splits(recipe)
@@ -100,7 +101,7 @@ class Separation(Task):
         self.store = AudioStore(rate, recipe.data.cache_megabytes)
         check_augmentations(recipe)
         self.augmentations = [section.build() for section in recipe.data.augment]
-        self.measures, self.measured = Measures(tuple(measures), rate), False
+        self.measures, self.measured = tuple(measures), False
         levels = Levels(remix_ratio, remix_scene)
         self.remixer = Remixer(list(self.splits["train"]), self.store, levels) if remix and "train" in self.splits else None
 
@@ -205,7 +206,7 @@ class Separation(Task):
         return [item for item in items if item is not None]
 
     def _item(self, batch: SeparationBatch, row: int, estimates: torch.Tensor, loss: float) -> Item:
-        mixture, sources, found = (values.cpu().numpy() for values in (batch.mixture[row], batch.sources[row], estimates))
+        mixture, sources, found = (values.detach().cpu().numpy() for values in (batch.mixture[row], batch.sources[row], estimates))
         cut = next((judged[batch.ids[row]][0] for judged in self.judged.values() if batch.ids[row] in judged), None)
         facts = {
             "id": batch.ids[row],
@@ -217,7 +218,10 @@ class Separation(Task):
             "loss": loss,
         }
         item = mixture_item(facts, mixture, sources, found)
-        return measure_item(item, mixture, sources, found, self.measures) if self.measured else item
+        if not self.measured or not self.measures:
+            return item
+        rate = self.specification.sample_rate
+        return {**item, **further_measures(self.measures, sources, found, item["permutation"], rate, mixture)}
 
     def summarise(self, items: Sequence[Item]) -> dict[str, float]:
         """Return SI-SDR before and after, its improvement, median and failures, over all mixtures and per variant."""

@@ -58,3 +58,15 @@ def test_warm_up_and_reduction_multiply() -> None:
     schedule.observe(1.0)
     schedule.observe(1.0)
     assert schedule.factor(1, 100) == pytest.approx(0.25)
+
+
+def test_evaluations_before_the_start_are_not_looked_at() -> None:
+    """A curriculum that grows harder gets worse scores without having stopped to improve."""
+    schedule = Plateau(gamma=0.5, patience=0, start=10)
+    for update, score in ((3, 1.0), (6, 2.0), (9, 3.0)):
+        schedule.factor(update - 1, 100)
+        schedule.observe(score)
+    assert schedule.factor(9, 100) == 1.0
+    for score in (4.0, 4.0):  # update 10 is taken
+        schedule.observe(score)
+    assert schedule.factor(10, 100) == 0.5
