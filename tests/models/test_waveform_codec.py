@@ -90,3 +90,28 @@ def test_autocast_does_not_reach_the_codec(dtype: torch.dtype) -> None:
 def test_kernel_is_a_whole_number_of_strides() -> None:
     with pytest.raises(UserError, match="kernel of 16 samples is no multiple of the stride of 6; use a kernel of 12"):
         WaveformCodec(8, 16, 6)
+
+
+@pytest.mark.parametrize(("filters", "kernel", "stride"), [(32, 16, 8), (70, 16, 8), (96, 16, 4), (160, 16, 8), (10, 5, 5), (8, 2, 1)])
+@pytest.mark.parametrize("samples", [1, 17, 100])
+def test_a_codec_that_starts_as_a_transform_hands_a_mixture_through(filters: int, kernel: int, stride: int, samples: int) -> None:
+    codec = WaveformCodec(filters, kernel, stride, start="transform")
+    mixture = torch.randn(2, samples)
+    encoded, level = codec.encode(mixture)
+    assert torch.allclose(codec.decode(encoded, level, samples), mixture, atol=2e-6)
+
+
+def test_too_few_filters_cannot_start_as_a_transform() -> None:
+    with pytest.raises(UserError, match=r"31 filters of 16 samples cannot start as a transform.*use 32 filters or more"):
+        WaveformCodec(31, 16, 8, start="transform")
+
+
+def test_every_filter_of_a_transform_is_learned() -> None:
+    """Filters that are left over start silent in the decoder, and must not stay so."""
+    codec = WaveformCodec(70, 16, 8, start="transform")
+    mixture = torch.randn(2, 200)
+    encoded, level = codec.encode(mixture)
+    (codec.decode(encoded, level, 200) - torch.randn(2, 200)).square().sum().backward()
+    for weight in (codec.encoder, codec.decoder):
+        assert weight.grad is not None
+    assert bool((codec.decoder.grad.abs().sum(1) > 0).all())

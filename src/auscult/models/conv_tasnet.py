@@ -23,7 +23,7 @@ from auscult.models.dual_path import Mask
 from auscult.models.global_norm import GlobalNorm
 from auscult.models.recognition import widen_half
 from auscult.models.separator import Separator
-from auscult.models.waveform_codec import WaveformCodec
+from auscult.models.waveform_codec import Start, WaveformCodec
 from auscult.ops.depthwise import DepthwiseConv
 from auscult.ops.prelu import SingleSlopePRelu
 from auscult.registry import INJECTED, register
@@ -81,6 +81,7 @@ class ConvTasNet(Separator):
         skip: channels that each block sends past the stream to the masks (Sc); 0 makes masks of the stream itself.
         bias: whether the convolutions between encoder and decoder have one.
         mask: sigmoid (the paper) or rectified masks.
+        start: whether the codec starts with random filters, as published, or as a transform that hands the mixture through.
 
     Raises:
         UserError: even taps, or a kernel that is no multiple of the stride.
@@ -106,9 +107,10 @@ class ConvTasNet(Separator):
         skip: Annotated[int, Field(ge=0)] = 128,
         bias: bool = True,
         mask: Mask = "sigmoid",
+        start: Start = "random",
     ) -> None:
         super().__init__(specification)
-        self.codec = WaveformCodec(filters, kernel, stride)
+        self.codec = WaveformCodec(filters, kernel, stride, start)
         self.norm = GlobalNorm(filters)
         self.bottleneck = nn.Conv1d(filters, bottleneck, 1, bias=bias)
         last = blocks * repeats - 1

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from auscult.models.dual_path import DualPathMasks, Mask
 from auscult.models.recognition import widen_half
 from auscult.models.separator import Separator
-from auscult.models.waveform_codec import WaveformCodec
+from auscult.models.waveform_codec import Start, WaveformCodec
 from auscult.registry import INJECTED, register
 from auscult.specification import Specification
 
@@ -58,6 +58,7 @@ class DualPathRnn(Separator):
         chunk: frames of a chunk, even; about the square root of twice the number of frames costs least.
         mask: rectified or sigmoid masks.
         dropout: probability of losing a state of an LSTM.
+        start: whether the codec starts with random filters, as published, or as a transform that hands the mixture through.
     """
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
@@ -78,9 +79,10 @@ class DualPathRnn(Separator):
         chunk: Annotated[int, Field(ge=2)] = 250,
         mask: Mask = "relu",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        start: Start = "random",
     ) -> None:
         super().__init__(specification)
-        self.codec = WaveformCodec(filters, kernel, stride)
+        self.codec = WaveformCodec(filters, kernel, stride, start)
         paths = [(RecurrentPath(bottleneck, hidden, dropout), RecurrentPath(bottleneck, hidden, dropout)) for _ in range(blocks)]
         self.masks = DualPathMasks(filters, bottleneck, self.sources, chunk, paths, mask)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from auscult.errors import UserError
 from auscult.models.dual_path import DualPathMasks, Mask
 from auscult.models.separator import Separator
-from auscult.models.waveform_codec import WaveformCodec
+from auscult.models.waveform_codec import Start, WaveformCodec
 from auscult.registry import INJECTED, register
 from auscult.specification import Specification
 
@@ -106,6 +106,7 @@ class SepFormer(Separator):
         positions: whether sinusoidal positions are added at the entrance of each stack.
         mask: rectified or sigmoid masks.
         dropout: probability, on attention weights, feed-forward units and the outputs of both.
+        start: whether the codec starts with random filters, as published, or as a transform that hands the mixture through.
 
     Raises:
         UserError: the bottleneck does not divide among the heads, or is odd and has positions.
@@ -134,13 +135,14 @@ class SepFormer(Separator):
         positions: bool = True,
         mask: Mask = "relu",
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
+        start: Start = "random",
     ) -> None:
         super().__init__(specification)
         if bottleneck % heads:
             raise UserError(f"sepformer: bottleneck {bottleneck} is no multiple of heads {heads}; use {heads * -(-bottleneck // heads)}")
         if positions and bottleneck % 2:
             raise UserError(f"sepformer: positions need an even bottleneck, not {bottleneck}; use {bottleneck + 1} or positions: false")
-        self.codec = WaveformCodec(filters, kernel, stride)
+        self.codec = WaveformCodec(filters, kernel, stride, start)
 
         def path() -> AttentionPath:
             return AttentionPath(bottleneck, layers, heads, feed_forward, dropout, positions)

@@ -9,19 +9,27 @@ a mask) follows any gain on its input, so this changes nothing in exact arithmet
 depend on how loud a recording is, and half precision sees numbers of order one. Both ways run in float32 whatever the autocast state.
 Rejected: `nn.ConvTranspose1d` with one output channel, which is slow on a CPU.
 
+Random filters put out noise at first, 20 dB below the untouched mixture, and hundreds of updates go into learning to hand a signal through.
+A codec that starts as a transform hands it through from the first update on: filters are windowed orthonormal bases in pairs of opposite
+sign, because ReLU halves every signal and the two halves make it whole again.
+
 Source: Luo and Mesgarani, Conv-TasNet (2019), sections II-A and II-B.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Literal
 
+import numpy as np
+import scipy.fft
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from auscult.errors import UserError
 
+Start = Literal["random", "transform"]
 SILENCE = 1e-8
 """Level below which a mixture is not raised any further."""
 
@@ -33,9 +41,10 @@ class WaveformCodec(nn.Module):
         filters: channels of the encoded signal.
         kernel: samples under a filter.
         stride: samples from one frame to the next; `kernel` must be a multiple of it.
+        start: "random" filters as published, or a "transform" whose way back is exact where there are two filters per sample of the kernel.
 
     Raises:
-        UserError: the kernel is not a whole number of strides.
+        UserError: the kernel is not a whole number of strides, or has too few filters to start as a transform.
 
     >>> codec = WaveformCodec(filters=4, kernel=4, stride=2)
     >>> encoded, level = codec.encode(torch.ones(1, 7))
@@ -43,7 +52,7 @@ class WaveformCodec(nn.Module):
     (torch.Size([1, 4, 5]), torch.Size([1, 7]))
     """
 
-    def __init__(self, filters: int, kernel: int, stride: int) -> None:
+    def __init__(self, filters: int, kernel: int, stride: int, start: Start = "random") -> None:
         super().__init__()
         if kernel % stride:
             raise UserError(f"the kernel of {kernel} samples is no multiple of the stride of {stride}; use a kernel of {2 * stride}")
@@ -51,6 +60,26 @@ class WaveformCodec(nn.Module):
         bound = 1 / math.sqrt(kernel)  # what nn.Conv1d and nn.ConvTranspose1d of one waveform channel start with
         self.encoder = nn.Parameter(torch.empty(filters, kernel).uniform_(-bound, bound))
         self.decoder = nn.Parameter(torch.empty(filters, kernel).uniform_(-bound, bound))
+
+        if start == "transform":
+            self._start_as_transform()
+
+    @torch.no_grad()
+    def _start_as_transform(self) -> None:
+        """Make the filters a tight frame: bases times a window whose squares overlap-add to one, each filter beside its negative."""
+        filters, kernel = self.encoder.shape
+        sets = filters // (2 * kernel)
+        if not sets:
+            raise UserError(
+                f"{filters} filters of {kernel} samples cannot start as a transform, which takes two filters per sample; use "
+                f"{2 * kernel} filters or more, or a random start"
+            )
+        window = np.sin(np.pi * (np.arange(kernel) + 0.5) / kernel) * math.sqrt(2 / self._overlap) if self._overlap > 1 else np.ones(kernel)
+        bases = np.concatenate([sign * basis * window for basis in _bases(kernel, sets) for sign in (1, -1)]) / math.sqrt(sets)
+        values = torch.from_numpy(bases).to(self.encoder.dtype)
+        self.encoder[: len(values)] = values
+        self.decoder.zero_()  # filters that are left over are silent at first
+        self.decoder[: len(values)] = values
 
     def extra_repr(self) -> str:
         """Show the sizes."""
@@ -106,3 +135,11 @@ class WaveformCodec(nn.Module):
     @property
     def _overlap(self) -> int:
         return self.kernel // self.stride
+
+
+def _bases(kernel: int, count: int) -> list[np.ndarray]:
+    """Return orthonormal bases (kernel, kernel), rows are vectors: cosines, sines, then rotations drawn from torch's random state."""
+    identity = np.eye(kernel)
+    fixed = [scipy.fft.dct(identity, norm="ortho", axis=0), scipy.fft.dst(identity, norm="ortho", axis=0)]
+    drawn = [torch.linalg.qr(torch.randn(kernel, kernel, dtype=torch.float64))[0].numpy() for _ in range(count - len(fixed))]
+    return [*fixed, *drawn][:count]
