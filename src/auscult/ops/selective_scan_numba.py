@@ -24,7 +24,7 @@ from auscult.ops.selective_scan_kernel import Kernel, ScanInputs
 
 WIDTH = 16
 """Vectors of channels that walk through time together. Fewer keep more in the first-level cache, and read the inputs in worse order."""
-SEGMENT = 16
+SEGMENT = 32
 SMALLEST_SHARE = 1 << 20
 """States below which a second thread costs more than it gives."""
 

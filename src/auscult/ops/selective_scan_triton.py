@@ -50,6 +50,22 @@ def _forward_program(
 
 
 @triton.jit
+def _states_again(u, dt, B, scratch, state, rates, begin, steps, channel, channels, states, reverse: tl.constexpr, N: tl.constexpr):
+    """Write the states of a segment to the scratch buffer, the one before it first."""
+    n = tl.arange(0, N)
+    inside, real = channel < channels, n < states
+    both = inside[:, None] & real[None, :]
+    tl.store(scratch, state, mask=both)
+    for i in range(steps):
+        now = begin - i if reverse else begin + i
+        size = tl.load(dt + now * channels + channel, mask=inside, other=0.0)
+        value = tl.load(u + now * channels + channel, mask=inside, other=0.0)
+        into = tl.load(B + now * states + n, mask=real, other=0.0)
+        state = tl.exp(size[:, None] * rates) * state + (size * value)[:, None] * into[None, :]
+        tl.store(scratch + (i + 1) * channels * states, state, mask=both)
+
+
+@triton.jit
 def _backward_program(
     gradient,
     u,
@@ -73,15 +89,12 @@ def _backward_program(
     BLOCK: tl.constexpr,
     N: tl.constexpr,
 ):
-    row, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    rows = tl.num_programs(0)
-    channel = block * BLOCK + tl.arange(0, BLOCK)
-    n = tl.arange(0, N)
+    row, block, rows = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(0)
+    channel, n = block * BLOCK + tl.arange(0, BLOCK), tl.arange(0, N)
     inside, real = channel < channels, n < states
     both = inside[:, None] & real[None, :]
     place = channel[:, None] * states + n[None, :]
-    rates = tl.load(A + place, mask=both, other=0.0)
-    weight = tl.load(D + channel, mask=inside, other=0.0)
+    rates, weight = tl.load(A + place, mask=both, other=0.0), tl.load(D + channel, mask=inside, other=0.0)
     carried, of_rates = tl.zeros_like(rates), tl.zeros_like(rates)
     scratch = history + row * (segment + 1) * channels * states + place
     for later in range(tl.cdiv(length, segment)):
@@ -89,14 +102,8 @@ def _backward_program(
         begin = number * segment
         steps = tl.minimum(segment, length - begin)
         state = tl.load(carries + (number * rows + row) * channels * states + place, mask=both, other=0.0)
-        tl.store(scratch, state, mask=both)
-        for i in range(steps):
-            now = row * length + (length - 1 - begin - i if reverse else begin + i)
-            size = tl.load(dt + now * channels + channel, mask=inside, other=0.0)
-            value = tl.load(u + now * channels + channel, mask=inside, other=0.0)
-            into = tl.load(B + now * states + n, mask=real, other=0.0)
-            state = tl.exp(size[:, None] * rates) * state + (size * value)[:, None] * into[None, :]
-            tl.store(scratch + (i + 1) * channels * states, state, mask=both)
+        start = row * length + (length - 1 - begin if reverse else begin)
+        _states_again(u, dt, B, scratch, state, rates, start, steps, channel, channels, states, reverse, N)
         tl.debug_barrier()
         for back in range(steps):
             i = steps - 1 - back
