@@ -22,13 +22,16 @@ _WHERE = {
     "check": "auscult.training.check",
     "evaluate": "auscult.training.evaluate",
     "evaluate_diarization": "auscult.serving.diarization_evaluation",
+    "generate_polsess": "auscult.corpora.generation.generate",
     "inspect_recipe": "auscult.training.cost",
     "load": "auscult.serving.recognizer",
     "load_diarizer": "auscult.serving.diarizer",
     "load_embedder": "auscult.serving.embedder",
+    "load_separator": "auscult.serving.separator",
     "prepare": "auscult.corpora.prepare",
     "score_der": "auscult.metrics.der_scoring",
     "score_eer": "auscult.metrics.trial_scores",
+    "score_separation": "auscult.metrics.separation_scoring",
     "score_wer": "auscult.metrics.scoring",
     "train": "auscult.training.train",
     "write_report": "auscult.report.html",
@@ -41,22 +44,27 @@ __all__ = [
     "check",
     "evaluate",
     "evaluate_diarization",
+    "generate_polsess",
     "inspect_recipe",
     "load",
     "load_diarizer",
     "load_embedder",
+    "load_separator",
     "prepare",
     "score_der",
     "score_eer",
+    "score_separation",
     "score_wer",
     "train",
     "write_report",
 ]
 
 if TYPE_CHECKING:
+    from auscult.corpora.generation.generate import generate_polsess
     from auscult.corpora.prepare import prepare
     from auscult.metrics.der_scoring import score_der
     from auscult.metrics.scoring import score_wer
+    from auscult.metrics.separation_scoring import score_separation
     from auscult.metrics.trial_scores import score_eer
     from auscult.recipe import Recipe
     from auscult.report.html import write_report
@@ -65,6 +73,7 @@ if TYPE_CHECKING:
     from auscult.serving.diarizer import load_diarizer
     from auscult.serving.embedder import load_embedder
     from auscult.serving.recognizer import load
+    from auscult.serving.separator import load_separator
     from auscult.training.audit import audit
     from auscult.training.check import check
     from auscult.training.cost import inspect_recipe

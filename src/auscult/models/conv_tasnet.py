@@ -90,7 +90,7 @@ class ConvTasNet(Separator):
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"model": {"filters": 128, "bottleneck": 64, "hidden": 128, "skip": 64, "blocks": 6, "repeats": 2}},
         "small": {"model": {"filters": 256, "bottleneck": 96, "hidden": 256, "skip": 96, "repeats": 2}},
-        "base": {"model": {}},
+        "base": {"model": {"filters": 512, "bottleneck": 128, "hidden": 512, "skip": 128, "blocks": 8, "repeats": 3}},
     }
 
     def __init__(

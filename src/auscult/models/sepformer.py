@@ -117,7 +117,7 @@ class SepFormer(Separator):
             "model": {"filters": 64, "bottleneck": 64, "blocks": 1, "layers": 2, "heads": 4, "feed_forward": 128, "chunk": 60},
         },
         "small": {"model": {"filters": 128, "bottleneck": 128, "layers": 4, "feed_forward": 512, "chunk": 100}},
-        "base": {"model": {}},
+        "base": {"model": {"filters": 256, "bottleneck": 256, "layers": 8, "feed_forward": 1024}},
     }
 
     def __init__(

@@ -229,7 +229,7 @@ class Separation(Task):
 
     def intervals(self, items: Sequence[Item]) -> dict[str, tuple[float, float]]:
         """Return 95 % bootstrap intervals, pairs of speakers resampled before mixtures."""
-        return intervals(items)
+        return {name: (found.low, found.high) for name, found in intervals(items).items()}
 
     def alarms(self, items: Sequence[Item]) -> list[str]:
         """Return what makes the result worse or better than it looks."""
