@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from auscult.ops.selective_scan import available_backends, selective_scan
+from shared_parts.naive_scan import indexed
 from shared_parts.timing import median_seconds
 
 CHANNELS, STATES = 256, 16
@@ -44,18 +45,6 @@ def mambapy(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -
     decay = torch.exp(dt.unsqueeze(-1) * A)  # (rows, length, channels, states)
     entering = dt.unsqueeze(-1) * B.unsqueeze(2) * u.unsqueeze(-1)
     return (pscan(decay, entering) @ C.unsqueeze(-1)).squeeze(3) + D * u
-
-
-def indexed(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor) -> Tensor:
-    """The naive loop of published reference code: everything materialised, and indexed by time at every step."""
-    decay = torch.exp(torch.einsum("rld,dn->rdln", dt, A))
-    entering = torch.einsum("rld,rln,rld->rdln", dt, B, u)
-    state = u.new_zeros(len(u), *A.shape)
-    outputs = []
-    for t in range(u.shape[1]):
-        state = decay[:, :, t] * state + entering[:, :, t]
-        outputs.append(torch.einsum("rdn,rn->rd", state, C[:, t]))
-    return torch.stack(outputs, dim=1) + D * u
 
 
 def with_backend(name: str) -> Scan:

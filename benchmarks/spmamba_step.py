@@ -1,9 +1,9 @@
 """A training step of SPMamba-reduced on the CPU: time and memory against the same weights with a scan under plain autograd.
 
 Run `python benchmarks/spmamba_step.py [--json] [--repeats N] [--whole]`. The alternative is the same model with all rows at once
-(`memory_rows: 0`) and the scan as a Python loop over steps that autograd records (inputs split once, so that its backward pass is linear in
-the length; indexing them in every step, as published reference code does, is slower by far). At one second it needs about 18 GB, so it runs
-with one of the four layers there, and with all four on a quarter of a second; `--whole` runs all four on one second.
+(`memory_rows: 0`) and the scan as a Python loop over steps that autograd records, in two forms: with inputs split once, so that its
+backward pass is linear in the length, and indexed in every step as published reference code does. At one second the first needs about
+18 GB, so it runs with one of the four layers there, and with all four on a quarter of a second; `--whole` runs all four on one second.
 
 Both alternate in one process, one thread, medians of process CPU time after a step that is not counted. Peak memory is that of a fresh
 process during its first two steps, above what it held before them. Exit code 1 if a promise is missed.
@@ -20,30 +20,41 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from auscult.losses.pit import PitSiSdr
 from auscult.models import mamba
 from auscult.models.spmamba import SpMamba
 from auscult.ops.selective_scan import selective_scan
 from auscult.specification import Specification
+from shared_parts.naive_scan import indexed
 from shared_parts.timing import median_seconds
 
 SAMPLE_RATE = 8000
 CASES = [(1, 1.0), (4, 0.25)]
 """(layers, seconds)"""
+INDEXED = (1, 0.5)
+"""The same, for the form that is indexed."""
 PROMISED_RATIO = 2.0
 """Below what was measured, because shared machines jitter."""
 PROMISED_MEGABYTES = 1000
 """Of a step of four layers on one second."""
 
 
-def step_of(layers: int, seconds: float, naive: bool) -> Callable[[], None]:
+def indexed_scan(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, reverse: bool = False) -> Tensor:  # noqa: N803
+    """As the model calls a scan; backward in time is forward on turned inputs."""
+    if not reverse:
+        return indexed(u, dt, A, B, C, D)
+    return indexed(u.flip(1), dt.flip(1), A, B.flip(1), C.flip(1), D).flip(1)
+
+
+def step_of(layers: int, seconds: float, naive: bool, other: Callable[..., Tensor] | None = None) -> Callable[[], None]:
     torch.manual_seed(0)
     rows = {"memory_rows": 0} if naive else {}
     model = SpMamba(Specification("separation", SAMPLE_RATE, sources=2), layers=layers, **rows)
     sources = torch.randn(1, 2, int(SAMPLE_RATE * seconds))
     loss = PitSiSdr()
-    scan = partial(selective_scan, backend="reference") if naive else selective_scan
+    scan = other or (partial(selective_scan, backend="reference") if naive else selective_scan)
 
     def step() -> None:
         mamba.selective_scan = scan
@@ -90,6 +101,11 @@ def measure(layers: int, seconds: float, repeats: int) -> dict[str, float]:
     }
 
 
+def measure_indexed(repeats: int) -> dict[str, float]:
+    ours, theirs = median_seconds(step_of(*INDEXED, False), step_of(*INDEXED, True, indexed_scan), repeats=repeats, warm_up=0)
+    return {"ours_seconds": ours, "indexed_seconds": theirs, "ratio": theirs / ours}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
@@ -103,6 +119,7 @@ def main() -> int:
         return 0
     cases = [*CASES, (4, 1.0)] if arguments.whole else CASES
     results = {f"layers {layers}, {seconds} s": measure(layers, seconds, arguments.repeats) for layers, seconds in cases}
+    results[f"layers {INDEXED[0]}, {INDEXED[1]} s, indexed"] = measure_indexed(repeats=2)
     (ours,) = median_seconds(step_of(4, 1.0, False), repeats=arguments.repeats, warm_up=1)
     megabytes = peak_megabytes(4, 1.0, False)
     if arguments.json:
