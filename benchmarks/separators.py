@@ -6,7 +6,7 @@ A step is forward and backward of the whole model, waveform to waveform, with th
 Both take turns in one process on one thread; medians of process CPU time. Asteroid and SpeechBrain need only be importable: what
 they import and do not use here (torchaudio, ruamel.yaml, requests) is stood in for. Exits 1 when a promise is missed.
 
-The networks under `mini` are candidates for training on a CPU within minutes; each row says what one step of 8 x 3 s at 8 kHz takes.
+The rows under `mini` are the networks of `recipes/separation/*_mini.yaml`: what one step of 8 x 3 s at 8 kHz takes, in turn as well.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from auscult.registry import build
@@ -32,18 +34,8 @@ LEAST = 1.0
 
 SMALL = {"filters": 128, "bottleneck": 64, "hidden": 128, "skip": 64, "blocks": 6, "repeats": 2}
 WITHOUT_SKIP = {"filters": 256, "bottleneck": 256, "repeats": 4, "skip": 0, "bias": False, "mask": "relu"}
-MINI: dict[str, tuple[str, dict[str, Any]]] = {
-    "conv_tasnet 0.19M": (
-        "conv_tasnet",
-        {"filters": 128, "kernel": 32, "stride": 16, **{key: SMALL[key] for key in SMALL if key != "filters"}},
-    ),
-    "conv_tasnet 0.31M": ("conv_tasnet", SMALL),
-    "dprnn 0.19M": ("dprnn", {"kernel": 16, "stride": 8, "bottleneck": 48, "hidden": 48, "blocks": 2, "chunk": 60}),
-    "sepformer 0.24M": (
-        "sepformer",
-        {"filters": 64, "bottleneck": 64, "blocks": 1, "layers": 2, "heads": 4, "feed_forward": 128, "chunk": 60},
-    ),
-}
+MINI = ("conv_tasnet", "dprnn", "sepformer")
+"""Models whose small recipe is timed: `recipes/separation/<name>_mini.yaml`."""
 
 
 def ours(name: str, **arguments: Any) -> nn.Module:
@@ -139,8 +131,10 @@ def compare(case: Case, repeats: int) -> dict[str, float]:
 
 
 def mini(repeats: int) -> dict[str, dict[str, float]]:
-    """Parameters and seconds of a step of each small network."""
-    models = {label: ours(name, **arguments) for label, (name, arguments) in MINI.items()}
+    """Parameters and seconds of a step of the network of each small recipe."""
+    folder = Path(__file__).resolve().parents[1] / "recipes" / "separation"
+    sections = [yaml.safe_load((folder / f"{name}_mini.yaml").read_text(encoding="utf-8"))["model"] for name in MINI]
+    models = {section["name"]: ours(**section) for section in sections}
     seconds = median_seconds(*(step_of(model, 8, 3.0) for model in models.values()), repeats=repeats, warm_up=1)
     return {label: {"parameters": size(model), "seconds": taken} for (label, model), taken in zip(models.items(), seconds, strict=True)}
 

@@ -59,6 +59,8 @@ def test_no_option_is_dead() -> None:
         "skip": 0,
         "bias": False,
         "mask": "relu",
+        "start": "transform",
+        "start": "transform",
     }
     check_options("conv_tasnet", TINY, changes)
 

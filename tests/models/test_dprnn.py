@@ -50,7 +50,9 @@ def test_no_option_is_dead() -> None:
         "blocks": 1,
         "chunk": 30,
         "mask": "sigmoid",
+        "start": "transform",
         "dropout": 0.5,
+        "start": "transform",
     }
     check_options("dprnn", TINY, changes)
 

@@ -54,7 +54,9 @@ def test_no_option_is_dead() -> None:
         "chunk": 30,
         "positions": False,
         "mask": "sigmoid",
+        "start": "transform",
         "dropout": 0.5,
+        "start": "transform",
     }
     check_options("sepformer", TINY, changes)
 
