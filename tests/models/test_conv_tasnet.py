@@ -60,7 +60,6 @@ def test_no_option_is_dead() -> None:
         "bias": False,
         "mask": "relu",
         "start": "transform",
-        "start": "transform",
     }
     check_options("conv_tasnet", TINY, changes)
 

@@ -56,7 +56,6 @@ def test_no_option_is_dead() -> None:
         "mask": "sigmoid",
         "start": "transform",
         "dropout": 0.5,
-        "start": "transform",
     }
     check_options("sepformer", TINY, changes)
 
