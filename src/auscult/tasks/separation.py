@@ -22,6 +22,7 @@ from torch import nn
 
 from auscult.data.audit import audit
 from auscult.data.audit_audio import Progress
+from auscult.data.audit_mixtures import same_speaker_mixtures
 from auscult.data.audit_report import AuditReport
 from auscult.data.layers import Aim, Example, read_example, source_speakers
 from auscult.data.remixing import Levels, Remixer
@@ -97,7 +98,9 @@ class Separation(Task):
         self.specification = Specification("separation", rate, sources=source_count(self.splits, aim))
         self.curriculum = Curriculum.of(variants, curriculum, self.splits.get("train", ()))
         self.judged = {name: expand(cuts, judged_variants) for name, cuts in self.splits.items() if name != "train"}
-        self.judged["train"] = {}
+        self.members = {cut.id: (cut, self.curriculum.fullest(cut)) for cut in self.splits.get("train", ())}
+        for judged in self.judged.values():
+            self.members |= judged
         self.store = AudioStore(rate, recipe.data.cache_megabytes)
         check_augmentations(recipe)
         self.augmentations = [section.build() for section in recipe.data.augment]
@@ -132,13 +135,9 @@ class Separation(Task):
         """
         if random is not None:
             return self.training_batch(cuts, random, 0)
-        variants = [self._judged_variant(cut) for cut in cuts]
+        variants = [self.members[cut.id][1] for cut in cuts]
         examples = [read_example(cut, variant, self.aim, self.store) for cut, variant in zip(cuts, variants, strict=True)]
         return SeparationBatch.pad(examples, variants, [cut.id for cut in cuts])
-
-    def _judged_variant(self, cut: Cut) -> str:
-        found = next((judged[cut.id][1] for judged in self.judged.values() if cut.id in judged), None)
-        return found if found is not None else self.curriculum.fullest(cut)
 
     def training_batch(self, cuts: Sequence[Cut], random: Sequence[np.random.Generator] | None, update: int) -> SeparationBatch:
         """Read stretches of mixtures, in a variant of the stage that the update is in.
@@ -200,20 +199,21 @@ class Separation(Task):
         with torch.autocast(batch.mixture.device.type, enabled=False):
             for places, part in batch.of_one_length():
                 estimates = model(part.mixture)
-                losses = self.loss_module(estimates, part.sources).values
+                losses = self.loss_module(estimates, part.sources).values.tolist()
                 for row, place in enumerate(places):
-                    items[place] = self._item(part, row, estimates[row], float(losses[row]))
+                    items[place] = self._item(part, row, estimates[row], losses[row])
         return [item for item in items if item is not None]
 
     def _item(self, batch: SeparationBatch, row: int, estimates: torch.Tensor, loss: float) -> Item:
         mixture, sources, found = (values.detach().cpu().numpy() for values in (batch.mixture[row], batch.sources[row], estimates))
-        cut = next((judged[batch.ids[row]][0] for judged in self.judged.values() if batch.ids[row] in judged), None)
+        cut = self.members[batch.ids[row]][0]
         facts = {
             "id": batch.ids[row],
-            "mixture": cut.id if cut is not None else batch.ids[row],
+            "mixture": cut.id,
             "variant": batch.variants[row],
             "aim": self.aim,
-            "speakers": list(source_speakers(cut)) if cut is not None else [],
+            "speakers": list(source_speakers(cut)),
+            "same_speaker": bool(same_speaker_mixtures([cut])),
             "seconds": len(mixture) / self.specification.sample_rate,
             "loss": loss,
         }
@@ -237,7 +237,7 @@ class Separation(Task):
 
     def protocol(self) -> dict[str, str]:
         """Say what is measured, on which variants, and against what."""
-        return checking.protocol(self.aim, {name: judged for name, judged in self.judged.items() if judged}, self.left_out_same)
+        return checking.protocol(self.aim, self.judged, self.left_out_same)
 
     def learned(self, model: nn.Module, batch: SeparationBatch) -> Learned:
         """Return what became of a mixture; right where it is improved by 15 dB."""
@@ -246,7 +246,7 @@ class Separation(Task):
 
     def single(self, cut: Cut) -> SeparationBatch:
         """Return the middle of a training mixture, nothing in it random."""
-        variant = self.curriculum.fullest(cut)
+        variant = self.members[cut.id][1]
         total = round(cut.duration * self.store.sample_rate)
         count = total if self.seconds is None else min(total, round(self.seconds * self.store.sample_rate))
         example = read_example(cut, variant, self.aim, self.store, (total - count) // 2, count)

@@ -53,7 +53,7 @@ def alarms(items: Sequence[Item], metrics: Mapping[str, float]) -> list[str]:
 
 def protocol(aim: Aim, judged: Mapping[str, Mapping[str, tuple[Any, str]]], same_speaker: Mapping[str, int]) -> dict[str, str]:
     """Return how results are obtained."""
-    stated = {name: ", ".join(sorted({variant for _, variant in members.values()})) for name, members in judged.items() if name != "train"}
+    stated = {name: ", ".join(sorted({variant for _, variant in members.values()})) for name, members in judged.items()}
     words = {
         "si_sdr": "scale-invariant signal-to-distortion ratio, zero mean, residual form in float64; mean over sources, then over mixtures",
         "si_sdri": "si_sdr minus that of the untouched mixture, measured by the same function",

@@ -20,12 +20,11 @@ def mixture_item(
     """Return the record of a mixture; estimates that are not finite count as silence, and the record says so.
 
     Args:
-        facts: what is known without listening; must hold "speakers".
+        facts: what is known without listening.
         mixture: (time,).
         sources: (sources, time).
         estimates: (sources, time), in any order.
     """
-    named = [speaker for speaker in facts["speakers"] if speaker != "unknown"]
     finite = bool(np.isfinite(estimates).all())
     judged = judge_mixture(mixture, sources, estimates if finite else np.nan_to_num(estimates * 0.0))
-    return {**facts, "same_speaker": len(set(named)) < len(named), "finite": finite, **judged}
+    return {**facts, "finite": finite, **judged}

@@ -31,8 +31,13 @@ def test_kaldi_fixture(data_pack: Path, gradient: bool) -> None:
     front_end = MfccContext(rate, 0.025, 0.010, coefficients=13, context=0, mel_bins=23, kaldi=True, normalise="none")
     values, frames = front_end(torch.from_numpy(samples)[None].requires_grad_(gradient), torch.tensor([len(samples)]))
     assert int(frames) == len(expected)
-    # Both sides are float32, and logarithms of nearly silent bins magnify its rounding: 0.068 on an AMD processor, 0.085 on an Intel.
-    assert np.abs(values[0].detach().numpy() - expected).max() <= 0.12
+    found = values[0].detach().numpy()
+    exact, _ = front_end.double()(torch.from_numpy(samples).double()[None].requires_grad_(), torch.tensor([len(samples)]))
+    # The fixture is Kaldi's float32. The same equations in float64, which are the same on every processor, differ from it by 0.0719 in one
+    # nearly silent bin, so no bound below that can hold for float32; ours is compared with float64, where its own rounding shows.
+    assert np.abs(exact[0].detach().numpy() - expected).max() <= 0.072
+    assert np.abs(found - exact[0].detach().numpy()).max() <= 0.05
+    assert np.abs(found - expected).mean() <= 0.004
 
 
 @pytest.mark.parametrize(("context", "bins"), [(9, 494), (6, 338), (0, 26)])
