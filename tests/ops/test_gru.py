@@ -84,16 +84,28 @@ def test_state_dict_is_that_of_torch() -> None:
     assert list(fast.state_dict()) == list(reference.state_dict())
 
 
-def test_second_order_gradient_is_refused_and_torch_kernel_gives_it() -> None:
-    values = torch.randn(4, 1, 3, requires_grad=True)
-    fast, _ = pair(3, 4, False)
-    outputs = fast(values)[0]
-    with pytest.raises(RuntimeError, match="kernel: torch"):
-        torch.autograd.grad(outputs.sum(), values, create_graph=True)
-    slow = BidirectionalGru(3, 4, False, kernel="torch")
-    (gradient,) = torch.autograd.grad(slow(values)[0].sum(), values, create_graph=True)
-    (second,) = torch.autograd.grad(gradient.square().sum(), values)
-    assert second.abs().sum() > 0
+@pytest.mark.parametrize("packed", [False, True])
+def test_initial_state_is_that_of_torch(packed: bool) -> None:
+    fast, reference = pair(7, 5, True, torch.float64)
+    values = torch.randn(9, 3, 7, dtype=torch.float64)
+    results = []
+    for layer in (fast, reference):
+        initial = torch.linspace(-1, 1, 30, dtype=torch.float64).view(2, 3, 5).requires_grad_()
+        given = pack_padded_sequence(values, LENGTHS, enforce_sorted=False) if packed else values
+        outputs, last = layer(given, initial)
+        values_of_states = outputs.data if packed else outputs
+        (values_of_states.square().sum() + last.sum()).backward()
+        results.append([values_of_states, last, initial.grad, *(parameter.grad for parameter in layer.parameters())])
+    for one, other in zip(*results, strict=True):
+        assert torch.allclose(one, other, atol=1e-12, rtol=1e-12)
+    with pytest.raises(RuntimeError, match="hidden size"):
+        fast(values, torch.zeros(2, 2, 5, dtype=torch.float64))
+
+
+def test_what_an_utterance_without_batch_gives_is_left_to_torch() -> None:
+    fast, reference = pair(3, 4, True)
+    values = torch.randn(6, 3)
+    assert torch.equal(fast(values)[0], reference(values)[0])
 
 
 def test_kernel_runs_only_where_it_applies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,14 +115,14 @@ def test_kernel_runs_only_where_it_applies(monkeypatch: pytest.MonkeyPatch) -> N
     fast, _ = pair(3, 4, False)
     values = torch.randn(4, 1, 3)
     fast(values)
-    assert len(calls) == 1
+    fast(values, torch.zeros(2, 1, 4))
+    assert len(calls) == 2
     with torch.no_grad():
         fast(values)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fast(values)
-    fast(values, torch.zeros(2, 1, 4))
     BidirectionalGru(3, 4, False, kernel="torch")(values)
-    assert len(calls) == 1
+    assert len(calls) == 2
 
 
 def test_unknown_kernel_is_refused() -> None:

@@ -61,8 +61,8 @@ class DeepSpeech2(RecognitionModel):
         convolution_padding: "myrtle": time 10, frequency 0, at the first convolution; "seannaren": (20, 5) and (10, 5).
         head_bias: bias of the output layer.
         dropout: after each recurrent layer.
-        kernel: "auto" trains GRUs on the CPU with `auscult.ops.gru`, which is faster and has first-order gradients only; "torch" always
-            uses `nn.GRU`. Other cells always use torch.
+        kernel: "auto" trains GRUs on the CPU with `auscult.ops.gru`, which is faster and has gradients of first and second order; "torch"
+            always uses `nn.GRU`. Other cells always use torch.
     """
 
     frame_stride = 2
