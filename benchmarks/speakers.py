@@ -17,19 +17,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from shared_parts.verbs import ROOT, auscult
+from shared_parts.seeds import judged
 
 EER, VERIFICATION_MINUTES = 0.08, 4.0
 SHARE_OF_LINE, SEGMENTATION_MINUTES = 0.6, 5.0
-
-
-def judged(recipe: str, seeds: int, root: Path) -> list[dict[str, Any]]:
-    rows = []
-    for seed in range(seeds):
-        trained, cpu, _ = auscult(root, "train", str(ROOT / "recipes" / recipe), f"seed={seed}", "--no-report")
-        answer, _, _ = auscult(root, "evaluate", trained["run"], "--split", "test")
-        rows.append({"seed": seed, "run": trained["run"], "cpu_minutes": cpu, **answer["metrics"], "intervals": answer["intervals"]})
-    return rows
 
 
 def verification(seeds: int, root: Path) -> dict[str, Any]:

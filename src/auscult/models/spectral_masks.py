@@ -1,0 +1,133 @@
+"""Dilated convolutions over the log spectrogram that put out a mask per source: the separator for minutes on a CPU.
+
+Problem: the published separators learn their filter bank, or look along time only; on the data and the time that a laptop has, they are
+still learning what a harmonic is when the time is up. Choice: a fixed transform, and the oldest prior there is for spectrograms: one small
+kernel for every place in time and frequency, because a voice a semitone higher is the same voice. Dilation lets nine taps reach a second
+and most of the band. Logarithms make a quiet voice as visible as a loud one. The masks share the phase of the mixture, which caps
+what can be reached near 13 dB (ideal ratio masks); a larger model on more data should be one of the others.
+
+Bins are taken four at a time into one cell, which costs a quarter; each band of bins has an offset of its own, because a voice is no
+translation of itself from the first to the last octave. Everything runs channels-last, which makes dilated convolutions twice as fast on
+a CPU. Rejected: normalisation per mixture in place of batch normalisation, which learned more slowly.
+
+Sources: dilated convolutions over spectrograms for separation: Ephrat et al., Looking to Listen at the Cocktail Party (2018), audio
+stream; Wang et al., VoiceFilter (2019).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from auscult.errors import UserError
+from auscult.models.separator import Separator
+from auscult.registry import INJECTED, register
+from auscult.specification import Specification
+
+SILENCE = 1e-8
+"""Level below which a mixture is not raised any further."""
+FAINT = 1e-2
+"""Added to magnitudes of a mixture of unit level before the logarithm: some 60 dB below a voice's strongest bins."""
+
+
+class DilatedLayer(nn.Module):
+    """Convolution with gaps, normalised, rectified and added to what came in."""
+
+    def __init__(self, channels: int, dilation: tuple[int, int]) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(batch, channels, bands, frames) -> the same shape."""
+        added: Tensor = cells + F.relu(self.norm(self.convolution(cells)))
+        return added
+
+
+@register("model", "spectral_masks")
+class SpectralMasks(Separator):
+    """Masks on a short-time spectrum from a stack of dilated two-dimensional convolutions.
+
+    Parameter parts: `first`, `place`, `layers`, `out`.
+
+    Args:
+        transform: samples of a short-time Fourier transform.
+        hop: samples between transforms, at most half of one; `transform` must be a multiple of it.
+        band: neighbouring bins that make one cell; divides half the transform.
+        channels: of every cell.
+        band_dilations: cells between the taps of each layer along frequency; as many layers as there are entries.
+        frame_dilations: cells between the taps of each layer along time, as many as `band_dilations`.
+    """
+
+    SIZES: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"model": {"channels": 16}},
+        "small": {"model": {"channels": 32}},
+        "base": {"model": {"channels": 64}},
+    }
+
+    window: Tensor
+
+    def __init__(
+        self,
+        specification: Annotated[Specification, INJECTED],
+        transform: Annotated[int, Field(ge=4, multiple_of=2)] = 256,
+        hop: Annotated[int, Field(gt=0)] = 128,
+        band: Annotated[int, Field(gt=0)] = 4,
+        channels: Annotated[int, Field(gt=0)] = 32,
+        band_dilations: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 1, 2, 4, 1, 1, 2, 4),
+        frame_dilations: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 2, 4, 8, 1, 2, 4, 8),
+    ) -> None:
+        super().__init__(specification)
+        bins = transform // 2  # the last bin, half the sample rate, is left silent
+        if transform % hop or hop > transform // 2:
+            raise UserError(f"spectral_masks: a transform of {transform} samples needs a hop that divides it at least twice, not {hop}")
+        if bins % band:
+            raise UserError(f"spectral_masks: {bins} bins cannot be cut into bands of {band}; choose a divisor of half the transform")
+        if len(band_dilations) != len(frame_dilations):
+            raise UserError(
+                f"spectral_masks: {len(band_dilations)} band_dilations and {len(frame_dilations)} frame_dilations; each layer needs both"
+            )
+        self.transform, self.hop, self.band, self.bins = transform, hop, band, bins
+        self.register_buffer("window", torch.hann_window(transform).sqrt(), persistent=False)
+        self.first = nn.Conv2d(1, channels, (band, 1), (band, 1))
+        self.place = nn.Parameter(0.02 * torch.randn(channels, bins // band, 1))
+        self.layers = nn.Sequential(*(DilatedLayer(channels, pair) for pair in zip(band_dilations, frame_dilations, strict=True)))
+        self.out = nn.Conv2d(channels, self.sources * band, 1)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch does not declare
+
+    def forward(self, mixture: Tensor) -> Tensor:
+        """(batch, time) float32 -> (batch, sources, time) float32, the same time."""
+        self.check_samples(mixture)
+        samples = mixture.float()
+        level = (samples.square().mean(dim=1, keepdim=True) + SILENCE**2).sqrt()  # (batch, 1)
+        spectrum = self._spectrum(samples / level)  # (batch, bins, frames)
+        masks = self._masks(spectrum.abs()).float()
+        return self._signals(masks * spectrum.unsqueeze(1), samples.shape[1]) * level.unsqueeze(1)
+
+    def _masks(self, magnitudes: Tensor) -> Tensor:
+        """(batch, bins, frames) -> (batch, sources, bins, frames), between 0 and 1."""
+        values = torch.log(magnitudes + FAINT)
+        mean, deviation = values.mean((1, 2), keepdim=True), values.std((1, 2), keepdim=True)
+        cells = self.first(((values - mean) / (deviation + FAINT)).unsqueeze(1)) + self.place
+        scores = self.out(self.layers(cells.contiguous(memory_format=torch.channels_last)))  # (batch, sources * band, bands, frames)
+        batch, _, bands, frames = scores.shape
+        scores = scores.reshape(batch, self.sources, self.band, bands, frames).transpose(2, 3)
+        return torch.sigmoid(scores.reshape(batch, self.sources, self.bins, frames))
+
+    def _spectrum(self, samples: Tensor) -> Tensor:
+        """(batch, time) -> (batch, bins, frames) complex; a hop of silence at the end puts every sample under two transforms."""
+        padded = F.pad(samples, (0, self.hop + -samples.shape[1] % self.hop))
+        with torch.autocast(samples.device.type, enabled=False):
+            spectrum = torch.stft(padded, self.transform, self.hop, window=self.window, pad_mode="constant", return_complex=True)
+        return spectrum[:, : self.bins]
+
+    def _signals(self, spectrum: Tensor, time: int) -> Tensor:
+        """(batch, sources, bins, frames) complex -> (batch, sources, time)."""
+        whole = F.pad(spectrum, (0, 0, 0, 1)).flatten(0, 1)
+        with torch.autocast(spectrum.device.type, enabled=False):
+            signals = torch.istft(whole, self.transform, self.hop, window=self.window, length=time)
+        return signals.view(len(spectrum), self.sources, time)
