@@ -222,3 +222,18 @@ def test_kernels_agree_on_a_padded_training_batch_and_share_a_state_dict() -> No
         logits.square().sum().backward()
     for (name, one), other in zip(fast.named_parameters(), slow.parameters(), strict=True):
         assert torch.allclose(one.grad, other.grad, atol=1e-9), name  # type: ignore[arg-type]
+
+
+def test_kernels_agree_on_a_gradient_of_a_distance_between_gradients() -> None:
+    torch.manual_seed(8)
+    values = torch.randn(2, 40, 129, dtype=torch.float64, requires_grad=True)
+    state = build(**SMALL, activation="softplus").state_dict()
+    results = []
+    for kernel in ("auto", "torch"):
+        model = build(**SMALL, activation="softplus", kernel=kernel)
+        model.load_state_dict(state)
+        loss = model.double().train().encode(Features(values, torch.tensor([31, 40]))).logits.square().sum()
+        gradients = torch.autograd.grad(loss, list(model.rnn.parameters()), create_graph=True)
+        distance = torch.stack([one.square().sum() for one in gradients]).sum().log()
+        results.append(torch.autograd.grad(distance, values)[0])
+    assert (results[0] - results[1]).norm() < 1e-10 * results[1].norm()
