@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-WRAPPED = {"triton": "selective_scan_triton.py", "mamba_ssm": "selective_scan_mamba_ssm.py"}
+WRAPPED = {"selective_scan_triton.py": "triton", "ctc_triton.py": "triton", "selective_scan_mamba_ssm.py": "mamba_ssm"}
 
-collect_ignore = [f"src/auscult/ops/{module}" for package, module in WRAPPED.items() if find_spec(package) is None]
+collect_ignore = [f"src/auscult/ops/{module}" for module, package in WRAPPED.items() if find_spec(package) is None]

@@ -295,3 +295,35 @@ def test_cuda_agrees_with_the_cpu() -> None:
     assert value.tolist() == pytest.approx(expected.tolist(), rel=1e-5)
     gamma = occupancy(logits.cuda(), lengths, tokens, sizes, blank=3).cpu()
     assert float((gamma - occupancy(logits, lengths, tokens, sizes, blank=3)).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "batch_mean", "target_mean", "frame_mean"])
+def test_order_2_is_the_same_loss_and_has_second_derivatives(reduction: str) -> None:
+    logits, lengths, tokens, sizes = arguments()
+    leaf = logits.double().requires_grad_()
+    once, twice = (CtcLoss(reduction, order=order)(Output(leaf, lengths), tokens, sizes, 3) for order in (1, 2))  # type: ignore[arg-type]
+    assert torch.allclose(once, twice, atol=1e-12)
+    first, again = (torch.autograd.grad(loss.sum(), leaf, create_graph=True)[0] for loss in (once, twice))
+    assert torch.allclose(first, again, atol=1e-12)
+    with pytest.raises(RuntimeError, match="not implemented"):
+        torch.autograd.grad(first.square().sum(), leaf)
+    v, step = torch.randn_like(leaf), 1e-5
+    (product,) = torch.autograd.grad(again, leaf, v)
+
+    def gradient(shift: float) -> Tensor:
+        moved = (leaf + shift * v).detach().requires_grad_()
+        loss = ctc_loss(moved, lengths, tokens, sizes, blank=3, reduction=reduction)  # type: ignore[arg-type]
+        return torch.autograd.grad(loss.sum(), moved)[0]
+
+    assert torch.allclose(product, (gradient(step) - gradient(-step)) / (2 * step), atol=1e-8)
+
+
+def test_order_is_1_or_2() -> None:
+    with pytest.raises(UserError, match=r"loss\.order 3: expected 1, or 2"):
+        CtcLoss(order=3)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="CTC order 0"):
+        ctc_loss(*arguments(), blank=3, order=0)  # type: ignore[arg-type]
+
+
+def test_order_2_passes_the_conformance_suite() -> None:
+    check_loss(lambda **given: ctc_loss(**given, order=2))  # type: ignore[arg-type]

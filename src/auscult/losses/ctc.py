@@ -4,8 +4,8 @@ Problem: the usual ways to get CTC wrong are silent. Logits fed where log-probab
 ignored output lengths train on padding; `zero_infinity` turns an impossible utterance into a loss of zero; a blank inside a
 target is accepted; reductions differ by a factor of the target length. Choice: logits in, `log_softmax` inside, float32 outside
 autocast, everything about an utterance checked before the native kernel runs, and every complaint names the utterance.
-Rejected: a hand-written forward pass (the native kernel is 100 times faster than a Python loop over frames) and
-`zero_infinity` (it hides the problem). On CUDA the native backward pass is not bit-reproducible (pytorch #17798).
+The native kernel is differentiable once; `order=2` takes `auscult.ops.ctc`, with the same values. Rejected: `zero_infinity` (it hides
+the problem), and the second-order kernel for everybody (training wants what everybody else trains with). On CUDA the native backward pass is not bit-reproducible (pytorch #17798).
 
 Notation: T output frames, L symbols, r adjacent equal pairs of symbols, C classes. A path exists if and only if T >= L + r.
 """
@@ -21,10 +21,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from auscult.errors import UserError
+from auscult.ops.ctc import ctc_loss as twice_differentiable
 from auscult.registry import register
 
 Reduction = Literal["none", "sum", "batch_mean", "target_mean", "frame_mean"]
 """none: (batch,) nats; sum; batch_mean: sum / batch; target_mean: mean of loss / max(L, 1); frame_mean: mean of loss / T."""
+
+Order = Literal[1, 2]
 
 _NAMED = 3  # offenders listed in a message
 
@@ -51,6 +54,7 @@ def ctc_loss(
     reduction: Reduction = "target_mean",
     ids: Sequence[str] | None = None,
     allow_empty: bool = False,
+    order: Order = 1,
 ) -> Tensor:
     """Return the negative log-probability of the targets, in nats, never negative.
 
@@ -64,6 +68,7 @@ def ctc_loss(
         reduction: see `Reduction`.
         ids: utterance ids for messages; positions in the batch if left out.
         allow_empty: accept targets without symbols (their loss is that of an all-blank output).
+        order: how often the loss can be differentiated. 1: the native kernel; 2: exact second derivatives (`auscult.ops.ctc`).
 
     Returns:
         () or, for "none", (batch,); float32, or float64 for float64 logits.
@@ -77,8 +82,10 @@ def ctc_loss(
     """
     if reduction not in get_args(Reduction):
         raise UserError(f'CTC reduction "{reduction}": expected one of {", ".join(get_args(Reduction))}')
+    if order not in get_args(Order):
+        raise UserError(f"CTC order {order}: expected 1, or 2 for second derivatives")
     rows, frames, symbols = _checked(logits, logit_lengths, tokens, token_lengths, blank, ids, allow_empty)
-    return _reduced(_losses(logits, frames, rows, symbols, blank), frames, symbols, reduction)
+    return _reduced(_losses(logits, frames, rows, symbols, blank, order), frames, symbols, reduction)
 
 
 def required_frames(tokens: Tensor, token_lengths: Tensor) -> Tensor:
@@ -132,7 +139,7 @@ def occupancy(
     rows, frames, symbols = _checked(logits, logit_lengths, tokens, token_lengths, blank, ids, allow_empty=True)
     with torch.enable_grad():
         leaf = logits.detach().double().requires_grad_()
-        (gradient,) = torch.autograd.grad(_losses(leaf, frames, rows, symbols, blank).sum(), leaf)
+        (gradient,) = torch.autograd.grad(_losses(leaf, frames, rows, symbols, blank, 1).sum(), leaf)
     valid = torch.arange(logits.shape[1], device=logits.device)[None, :] < frames.to(logits.device)[:, None]
     gamma = (torch.softmax(leaf.detach(), dim=-1) - gradient).clamp(min=0.0, max=1.0) * valid[..., None]
     return gamma if logits.dtype == torch.float64 else gamma.float()
@@ -146,14 +153,18 @@ class CtcLoss(nn.Module):
         reduction: see `Reduction`; part of the identity of a run, because gradients of different
             reductions differ by L, T or the batch size.
         allow_empty: the data declare utterances without text, so targets without symbols are accepted.
+        order: how often the loss can be differentiated; 2 is for audits that differentiate a gradient.
     """
 
-    def __init__(self, reduction: Reduction = "target_mean", allow_empty: bool = False) -> None:
+    def __init__(self, reduction: Reduction = "target_mean", allow_empty: bool = False, order: Order = 1) -> None:
         super().__init__()
         if reduction not in get_args(Reduction):
             raise UserError(f'loss.reduction "{reduction}": expected one of {", ".join(get_args(Reduction))}')
         self.reduction: Reduction = reduction
         self.allow_empty = allow_empty
+        if order not in get_args(Order):
+            raise UserError(f"loss.order {order}: expected 1, or 2 for second derivatives")
+        self.order: Order = order
 
     def forward(self, output: FrameOutput, tokens: Tensor, token_lengths: Tensor, blank: int, ids: Sequence[str] | None = None) -> Tensor:
         """Return the loss of a batch; arguments and errors as `ctc_loss`."""
@@ -166,18 +177,22 @@ class CtcLoss(nn.Module):
             reduction=self.reduction,
             ids=ids,
             allow_empty=self.allow_empty,
+            order=self.order,
         )
 
     def extra_repr(self) -> str:
         """Show the keys that determine the value."""
-        return f"reduction={self.reduction}, allow_empty={self.allow_empty}"
+        return f"reduction={self.reduction}, allow_empty={self.allow_empty}, order={self.order}"
 
 
-def _losses(logits: Tensor, frames: Tensor, rows: Tensor, symbols: Tensor, blank: int) -> Tensor:
+def _losses(logits: Tensor, frames: Tensor, rows: Tensor, symbols: Tensor, blank: int, order: Order) -> Tensor:
     with torch.autocast(device_type=logits.device.type, enabled=False):
         wide = logits if logits.dtype == torch.float64 else logits.float()
         log_probabilities = torch.log_softmax(wide, dim=-1).transpose(0, 1)
-        losses = functional.ctc_loss(log_probabilities, rows.to(logits.device), frames, symbols, blank=blank, reduction="none")
+        if order == 2:
+            losses = twice_differentiable(log_probabilities, rows, frames, symbols, blank, "none")
+        else:
+            losses = functional.ctc_loss(log_probabilities, rows.to(logits.device), frames, symbols, blank=blank, reduction="none")
     # rounding can leave a certain utterance at -1e-7: the value becomes 0, the gradient stays
     return torch.where(losses < 0, losses - losses.detach(), losses)
 

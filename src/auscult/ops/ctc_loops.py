@@ -100,7 +100,7 @@ def _weigh(x, offset, strides, target, symbols, frames, count, blank, slots, val
         blank_weights[t] = np.exp(of_blank - peak)
         for i in range(symbols):
             weights[t, i] = values[np.int64(values[i, 2]), 1]
-        weights[t, symbols:count] = 0.0
+        weights[t, symbols : count + 1] = 0.0
     return total
 
 
@@ -133,30 +133,32 @@ def _forward(one, extra, shape, start, symbols, frames, count, floor):
 
 
 @_compiled
-def _backward(one, extra, shape, entering, symbols, frames, count, floor):
+def _backward(one, extra, shape, after, symbols, frames, count, floor):
     """Write the sums of all endings, without the score of their own frame; return their log-likelihood without peaks."""
     jump, blank_from, blank_to, symbol_from, symbol_to = shape[0], shape[1], shape[2], shape[3], shape[4]
-    entering[:] = 0.0
-    of_blanks, of_labels = entering[0], entering[1]
-    of_blanks[symbols] = 1.0
-    divide, log_likelihood, total = 1.0, 0.0, 1.0
+    after[:] = 0.0
+    after[0, symbols] = 1.0
+    after_blanks, after_labels, weight, of_blank = after[0], after[1], after[1], 1.0
+    log_likelihood, total = 0.0, 1.0
     for t in range(frames - 1, -1, -1):
-        now_blanks, now_labels, weight = one[2, t], one[3, t], one[4, t]
+        now_blanks, now_labels = one[2, t], one[3, t]
         log_likelihood += np.log(total)
-        of_blank, time, total = extra[0, t], np.float64(t), 0.0
-        for i in range(count):
-            first = max((of_blanks[i] + of_labels[i]) * divide, floor)
+        divide, time = 1.0 / total, np.float64(t)
+        of_blank, total = of_blank * divide, 0.0
+        for i in range(count):  # what the next frame weighs is multiplied again rather than stored: stores are what this loop waits for
+            label = weight[i] * after_labels[i] * divide
+            first = max(of_blank * after_blanks[i] + label, floor)
             first = first if blank_from[i] <= time and time <= blank_to[i] else 0.0
-            other = max((of_labels[i] + of_blanks[i + 1] + jump[i + 1] * of_labels[i + 1]) * divide, floor)
+            next_label = jump[i + 1] * divide * weight[i + 1] * after_labels[i + 1]
+            other = max(label + of_blank * after_blanks[i + 1] + next_label, floor)
             other = other if symbol_from[i] <= time and time <= symbol_to[i] else 0.0
             now_blanks[i] = first
             now_labels[i] = other
             total += first + other
-            of_blanks[i] = of_blank * first
-            of_labels[i] = weight[i] * other
         extra[2, t] = total
-        divide = 1.0 / total
-    return log_likelihood + np.log(of_blanks[0] + of_labels[0])
+        now_blanks[count], now_labels[count] = 0.0, 0.0
+        after_blanks, after_labels, weight, of_blank = now_blanks, now_labels, one[4, t], extra[0, t]
+    return log_likelihood + np.log(of_blank * after_blanks[0] + weight[0] * after_labels[0])
 
 
 @_compiled
@@ -259,21 +261,22 @@ def _backward_tangent(one, extra, shape, by_label, by_blank, changes, scratch, m
     """Overwrite changes (2, frames, width) with (Hessian of the log-likelihood) cotangent of blank i and of symbol i (at i + 1)."""
     jump, blank_from, blank_to, symbol_from, symbol_to = shape[0], shape[1], shape[2], shape[3], shape[4]
     scratch[:] = 0.0
-    of_blanks, of_labels = scratch[0], scratch[1]
     divide = 1.0
     for t in range(frames - 1, -1, -1):
         blanks, labels, end_blanks, end_labels, weight = one[0, t], one[1, t], one[2, t], one[3, t], one[4, t]
         found_blanks, found_labels, value = changes[0, t], changes[1, t], by_label[t]
+        after_blanks, after_labels = scratch[t % 2 * 2], scratch[t % 2 * 2 + 1]
+        now_blanks, now_labels = scratch[2 - t % 2 * 2], scratch[3 - t % 2 * 2]
         of_blank, here, time, level = extra[0, t], by_blank[t], np.float64(t), 1.0 / extra[3, t]
         for i in range(count):
-            first = (of_blanks[i] + of_labels[i]) * divide
+            first = (after_blanks[i] + after_labels[i]) * divide
             first = first if blank_from[i] <= time and time <= blank_to[i] else 0.0
-            other = (of_labels[i] + of_blanks[i + 1] + jump[i + 1] * of_labels[i + 1]) * divide
+            other = (after_labels[i] + after_blanks[i + 1] + jump[i + 1] * after_labels[i + 1]) * divide
             other = other if symbol_from[i] <= time and time <= symbol_to[i] else 0.0
             found_blanks[i] = (found_blanks[i] * end_blanks[i] + blanks[i] * (first - mean * end_blanks[i])) * level
             found_labels[i + 1] = (found_labels[i + 1] * end_labels[i] + labels[i + 1] * (other - mean * end_labels[i])) * level
-            of_blanks[i] = of_blank * (first + here * end_blanks[i])
-            of_labels[i] = weight[i] * (other + value[i] * end_labels[i])
+            now_blanks[i] = of_blank * (first + here * end_blanks[i])
+            now_labels[i] = weight[i] * (other + value[i] * end_labels[i])
         divide = 1.0 / extra[2, t]
 
 
@@ -282,7 +285,7 @@ def curvature(rows, frames, symbols, blank, weights, state, aux, shape, result, 
     """Write -weight * mean of the cotangent over all paths, and weight * (Hessian of the loss) cotangent; both outputs are zero."""
     most, width = state.shape[2], state.shape[3]
     by_label, by_blank = np.zeros((most, width)), np.empty(most)
-    changes, scratch, by_class = np.empty((2, most, width)), np.empty((2, width)), np.zeros(found.shape[2])
+    changes, scratch, by_class = np.empty((2, most, width)), np.empty((4, width)), np.zeros(found.shape[2])
     for b in range(len(frames)):
         if result[b, 3] == 0.0 or frames[b] == 0:
             continue
