@@ -193,8 +193,8 @@ def _refuse_normalised(front_end: LogSpectrogram | MfccContext) -> None:
     """Half of normalised features are negative: cut off at 0, or taken for loud, they would still make some sound."""
     if front_end.normalise != "none":
         raise UserError(
-            f"griffin_lim: the front-end normalises each {front_end.normalise}, which cannot be undone; multiply features by a deviation, add a "
-            "mean, and pass a front-end with normalise: none"
+            f"griffin_lim: the front-end normalises each {front_end.normalise}, which cannot be undone; multiply features by a deviation, "
+            "add a mean, and pass a front-end with normalise: none"
         )
 
 

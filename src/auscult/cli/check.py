@@ -25,7 +25,7 @@ def check(
     from auscult.training.check import check as check_recipe
 
     if hdf5:
-        from auscult.report.hdf5 import require_h5py
+        from auscult.runs.hdf5 import require_h5py
 
         require_h5py()
     result: CheckResult = check_recipe(read_recipe(recipe, overrides), root=root, progress=not as_json)

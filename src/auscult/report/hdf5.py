@@ -13,23 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from auscult.errors import MissingExtra
 from auscult.report.check_record import Check, Overfit, read_check
 from auscult.runs.files import write_atomic
+from auscult.runs.hdf5 import require_h5py
 from auscult.runs.json_values import to_json
-
-
-def require_h5py() -> Any:
-    """Return the library; a verb asks for it before minutes of work, not after them.
-
-    Raises:
-        MissingExtra: it is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingExtra("hdf5", "the HDF5 file") from error
-    return h5py
 
 
 def write_hdf5(run_path: Path) -> Path:
