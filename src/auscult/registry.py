@@ -40,8 +40,8 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "optimizer": ("auscult.training.optimizers",),
     "schedule": ("auscult.training.schedules",),
     "sink": ("auscult.runs.sinks",),
-    "attack": (),
-    "defence": (),
+    "attack": ("auscult.privacy.attacks",),
+    "defence": ("auscult.privacy.defences",),
 }
 """Where the built-in classes of each kind live: every module of these packages is imported on the first look-up."""
 

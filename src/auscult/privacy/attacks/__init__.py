@@ -1,0 +1,1 @@
+"""Attacks, one per file; every module is imported when the registry looks for attacks."""
