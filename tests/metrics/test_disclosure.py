@@ -80,6 +80,16 @@ def test_speakers_are_ranked_among_all_enrolled() -> None:
     assert (second.rank, second.candidates, second.within(1), second.within(5)) == (2, 8, False, True)
 
 
+def test_a_cosine_that_rounds_above_one_still_has_rank_one() -> None:
+    """1 - cosine is then less than nothing, and a tolerance that multiplies would leave the right one behind itself."""
+    random = np.random.default_rng(9)
+    gallery = random.normal(size=(200, 192)).astype(np.float32)
+    names = [f"s{row}" for row in range(200)]
+    ranks = [speaker_rank(gallery[row], gallery, names, names[row]) for row in range(200)]
+    assert min(one.distance for one in ranks) < 0
+    assert {one.rank for one in ranks} == {1}
+
+
 def test_equal_speakers_count_against_the_attack() -> None:
     found = [speaker_rank([1.0, 1.0], np.eye(2), ["a", "b"], one).rank for one in ("a", "b")]
     assert found == [2, 2]

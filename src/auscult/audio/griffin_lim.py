@@ -69,9 +69,9 @@ def sound_from_cepstra(
 
     Of 257 magnitudes a frame 26 numbers are left. The cosine transform is inverted without the coefficients that were dropped, which
     smooths the spectrum; the filters by their pseudo-inverse, whose negative powers become 0, which blurs every harmonic; power
-    below 20 Hz is lost. The log-spectrogram of the sound made from the *true* cepstra of clean speech is 4 to 5 dB from the true one,
-    where 100 iterations from true magnitudes reach 35. So a poor sound does not show that cepstra hide something: put the sound of the
-    true ones beside it.
+    below 20 Hz is lost. On eight clips of LibriSpeech of 2.5 s the log-spectrogram of the sound of the *true* cepstra was 5 to 8 dB from the
+    true one, that of the sound of true magnitudes 22 to 33 dB. So a poor sound does not show that cepstra hide something: put the
+    sound of the true ones beside it.
 
     Args:
         features: (frames, front_end.bins), or without context (frames, coefficients), with `normalise: none`. Of a stacked frame

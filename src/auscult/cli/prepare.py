@@ -28,7 +28,8 @@ def prepare(
 ) -> None:
     """Read a CORPUS from SRC, check every file, write one manifest per split, and the references of conversations.
 
-    CORPUS is ami, folder, fsdd, librispeech, manifests, mixture_folder, polsess, rttm_folder, synthetic, voxceleb or voxconverse.
+    CORPUS is ami, folder, fsdd, hdf5_folder, librispeech, manifests, mixture_folder, polsess, rttm_folder, synthetic,
+    voxceleb or voxconverse.
     KEY=VALUE sets the corpus's own parameters, such as error_budget=3; synthetic takes no SRC.
     """
     from auscult.corpora.prepare import prepare as prepare_corpus

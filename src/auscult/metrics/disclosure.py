@@ -169,4 +169,4 @@ def _standardised(features: Array) -> Array:
 
 def _rank(distances: Array, index: int) -> Rank:
     own = float(distances[index])
-    return Rank(int(np.sum(distances <= own * (1 + 1e-12))), len(distances), own)
+    return Rank(int(np.sum(distances <= own + 1e-12 * abs(own))), len(distances), own)
