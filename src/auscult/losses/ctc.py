@@ -4,8 +4,9 @@ Problem: the usual ways to get CTC wrong are silent. Logits fed where log-probab
 ignored output lengths train on padding; `zero_infinity` turns an impossible utterance into a loss of zero; a blank inside a
 target is accepted; reductions differ by a factor of the target length. Choice: logits in, `log_softmax` inside, float32 outside
 autocast, everything about an utterance checked before the native kernel runs, and every complaint names the utterance.
-The native kernel is differentiable once; `order=2` takes `auscult.ops.ctc`, with the same values. Rejected: `zero_infinity` (it hides
-the problem), and the second-order kernel for everybody (training wants what everybody else trains with). On CUDA the native backward pass is not bit-reproducible (pytorch #17798).
+The native kernel is differentiable once; `order=2` takes `auscult.ops.ctc`, with the same values. Rejected: `zero_infinity` (it
+hides the problem), and the second-order kernel for everybody (training wants what everybody else trains with). On CUDA the native
+backward pass is not bit-reproducible (pytorch #17798).
 
 Notation: T output frames, L symbols, r adjacent equal pairs of symbols, C classes. A path exists if and only if T >= L + r.
 """

@@ -22,7 +22,9 @@ function changes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,11 @@ from numba import njit
 FAST = {"contract", "reassoc", "nsz"}
 LANES = 8
 """States in a row are a multiple of this."""
+FACTORIALS = tuple(1.0 / math.factorial(k) for k in range(13, -1, -1))
+"""Coefficients of exp on [-0.35, 0.35], highest first: error 1e-17."""
+LN_2, LOG2_E = math.log(2), 1 / math.log(2)
+ROUND = 1.5 * 2.0**52
+"""Added to a double, it leaves the nearest integer in the lowest bits."""
 NEVER = 1e18
 """A frame that does not come."""
 
@@ -40,12 +47,12 @@ def padded_width(symbols: int) -> int:
     return (symbols // LANES + 1) * LANES + 1
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], relaxed: set[str] = FAST) -> Callable[..., Any]:
     """Compile at the first call, and keep the result on disk where a folder can be written."""
     try:
-        return njit(function, nogil=True, error_model="numpy", fastmath=FAST, cache=True)
+        return njit(function, nogil=True, error_model="numpy", fastmath=relaxed, cache=True)
     except RuntimeError:  # numba found no folder for its cache
-        return njit(function, nogil=True, error_model="numpy", fastmath=FAST)
+        return njit(function, nogil=True, error_model="numpy", fastmath=relaxed)
 
 
 @_compiled
@@ -69,37 +76,58 @@ def _measure(target, symbols, frames, count, shape):
     return first < frames
 
 
+@partial(_compiled, relaxed={"contract"})
+def _exponentials(values, count, peak, powers, power_bits, scales, scale_bits):
+    """Overwrite values with exp(value - peak), all at most 0, right to rounding; below -708 it is that of -708.
+
+    The loops are apart so that each is vectorised: `power_bits` and `scale_bits` are `powers` and `scales` seen as integers. Sums keep
+    their order: reassociated, adding and subtracting `ROUND` would cancel.
+    """
+    for j in range(count):
+        powers[j] = max(values[j] - peak, -708.0) * LOG2_E + ROUND
+    for j in range(count):
+        scale_bits[j] = (power_bits[j] + 1023) << 52
+    for j in range(count):
+        power = powers[j] - ROUND
+        rest = max(values[j] - peak, -708.0) - power * LN_2
+        total = FACTORIALS[0]
+        for k in range(1, len(FACTORIALS)):
+            total = total * rest + FACTORIALS[k]
+        values[j] = total * scales[j]
+
+
 @_compiled
-def _weigh(x, offset, strides, target, symbols, frames, count, blank, slots, values, weights, blank_weights):
+def _weigh(x, offset, strides, target, symbols, frames, count, blank, slots, scratch, integers, weights, blank_weights):
     """Write exp(score - peak) of every symbol and of the blank; return the sum of the peaks, NaN if a score is not finite.
 
-    `slots` (classes,) and `values` (width, 3) are scratch: distinct symbols, their score, and where symbol i finds its own.
+    `slots` (classes,) and `scratch` (5, width) with its view `integers` hold distinct symbols, their scores, and where each finds its own.
     """
+    places, own = integers[3], integers[4]
     distinct = 0
     for i in range(symbols):
         slots[target[i]] = -1
     for i in range(symbols):
         if slots[target[i]] < 0:
             slots[target[i]] = distinct
-            values[distinct, 0] = target[i]
+            places[distinct] = target[i] * strides[2]
             distinct += 1
-        values[i, 2] = slots[target[i]]
-    total = 0.0
+        own[i] = slots[target[i]]
+    places[distinct] = blank * strides[2]
+    values, total = scratch[0], 0.0
+    values[:] = 0.0
     for t in range(frames):
-        place = offset + t * strides[0]
-        of_blank = np.float64(x[place + blank * strides[2]])
-        peak, spread = of_blank, of_blank - of_blank
-        for j in range(distinct):
-            score = np.float64(x[place + np.int64(values[j, 0]) * strides[2]])
-            values[j, 1] = score
+        start = offset + t * strides[0]
+        peak, spread = np.float64(x[start + places[distinct]]), 0.0
+        for j in range(distinct + 1):
+            score = np.float64(x[start + places[j]])
+            values[j] = score
             spread += score - score  # 0, or NaN once a score is infinite or NaN
             peak = max(peak, score)
         total += peak + spread
-        for j in range(distinct):
-            values[j, 1] = np.exp(values[j, 1] - peak)
-        blank_weights[t] = np.exp(of_blank - peak)
+        _exponentials(values, (distinct // LANES + 1) * LANES, peak, scratch[1], integers[1], scratch[2], integers[2])
+        blank_weights[t] = values[distinct]
         for i in range(symbols):
-            weights[t, i] = values[np.int64(values[i, 2]), 1]
+            weights[t, i] = values[own[i]]
         weights[t, symbols : count + 1] = 0.0
     return total
 
@@ -187,7 +215,8 @@ def align(x, strides, rows, frames, symbols, blank, limits, weights, state, aux,
     floor, most_raised, most_apart = limits
     width, doubtful = state.shape[3], 0
     slots, by_class = np.empty(found.shape[2], np.int64), np.zeros(found.shape[2])
-    values, scratch = np.empty((width, 3)), np.empty((2, width))
+    values, scratch = np.empty((5, width)), np.empty((2, width))
+    integers = values.view(np.int64)
     for b in range(len(frames)):
         length, count = frames[b], (symbols[b] // LANES + 1) * LANES
         result[b, 0], result[b, 1], result[b, 2], result[b, 3] = 0.0, 0.0, np.inf, 0.0
@@ -196,7 +225,7 @@ def align(x, strides, rows, frames, symbols, blank, limits, weights, state, aux,
             continue
         one, extra = state[b], aux[b]
         if length > 0:
-            peaks = _weigh(x, b * strides[1], strides, rows[b], symbols[b], length, count, blank, slots, values, one[4], extra[0])
+            peaks = _weigh(x, b * strides[1], strides, rows[b], symbols[b], length, count, blank, slots, values, integers, one[4], extra[0])
             result[b, 0] = peaks + _forward(one, extra, shape[b], scratch, symbols[b], length, count, floor)
             result[b, 1] = peaks + _backward(one, extra, shape[b], scratch, symbols[b], length, count, floor)
         result[b, 2] = _join(one, extra[3], length, count, floor)
