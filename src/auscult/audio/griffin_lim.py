@@ -69,8 +69,8 @@ def sound_from_cepstra(
 
     Of 257 magnitudes a frame 26 numbers are left. The cosine transform is inverted without the coefficients that were dropped, which
     smooths the spectrum; the filters by their pseudo-inverse, whose negative powers become 0, which blurs every harmonic; power
-    below 20 Hz is lost. On eight clips of LibriSpeech of 2.5 s the log-spectrogram of the sound of the *true* cepstra was 5 to 8 dB from the
-    true one, that of the sound of true magnitudes 22 to 33 dB. So a poor sound does not show that cepstra hide something: put the
+    below 20 Hz is lost. On eight clips of LibriSpeech of 2.5 s the log-spectrogram of the sound of the *true* cepstra was 5 to 8 dB from
+    the true one, that of the sound of true magnitudes 22 to 33 dB. So a poor sound does not show that cepstra hide something: put the
     sound of the true ones beside it.
 
     Args:

@@ -9,8 +9,8 @@ confidence, never an estimate of what is safe**:
   threshold that is judged where it was chosen finds leaks in noise more often than its confidence says, so scores are divided at random:
   one half chooses threshold and direction, the other is counted, and no further correction is due. Rejected: Bonferroni over all
   thresholds (with n canaries it divides the error by n).
-- `mu_lower_bound`, the same halves and limits, read as Gaussian differential privacy. Where the noise is Gaussian it shows up to twice
-  as much epsilon, because it need not see the rare events that a small delta is about.
+- `mu_lower_bound`, the same halves and limits, read as Gaussian differential privacy. Where the noise is Gaussian it shows two to
+  four times as much epsilon (at delta 1e-5), because it need not see the rare events that a small delta is about.
 - `one_run_epsilon`: guesses about many canaries of one run (Steinke, Nasr and Jagielski 2023), for pure epsilon.
 
 Scores must be independent of one another. With canaries of one coordinate each in Gaussian noise they are; in training they are
