@@ -31,18 +31,23 @@ LOGS, PROBABILITIES, BESIDE = "autograd, logarithms", "autograd, probabilities",
 
 
 class Size(NamedTuple):
-    """Frames, batch, symbols; the largest cost of the second order there that is promised, relative to the native first order."""
+    """Frames, batch, symbols, and what is promised there.
+
+    Attributes:
+        native: largest cost of the second order relative to the native first order.
+        logs: times faster than the autograd loop over logarithms; larger batches spread the loop's overhead over more work.
+        probabilities: the same for the loop over probabilities.
+    """
 
     frames: int
     batch: int
     symbols: int
     native: float
+    logs: float
+    probabilities: float
 
 
-SIZES = (Size(56, 1, 28, 2.0), Size(100, 1, 30, 1.2), Size(200, 8, 60, 1.0), Size(400, 8, 60, 1.0))
-LOOPS = {LOGS: 25.0, PROBABILITIES: 40.0}
-"""Times faster than the two autograd loops, promised from `SHORTEST` frames on."""
-SHORTEST = 100
+SIZES = (Size(56, 1, 28, 2.0, 15, 15), Size(100, 1, 30, 1.2, 25, 40), Size(200, 8, 60, 1.0, 20, 20), Size(400, 8, 60, 1.0, 20, 20))
 
 
 class Given(NamedTuple):
@@ -118,14 +123,14 @@ def report(size: Size, found: dict[str, float], backend: str) -> list[str]:
     """Print a table; return the promises that were missed."""
     title = f"frames {size.frames}, batch {size.batch}, symbols {size.symbols}"
     print(title)
-    missed = []
+    missed, loops = [], {LOGS: size.logs, PROBABILITIES: size.probabilities}
     for name, milliseconds in found.items():
         ratio = f"{milliseconds / found[NATIVE]:7.2f} x native"
-        if name in LOOPS:
+        if name in loops:
             ratio = f"{milliseconds / found[BESIDE]:7.1f} x {backend}"
         print(f"  {name:28} {milliseconds:9.3f} ms {ratio}")
-        if name in LOOPS and size.frames >= SHORTEST and milliseconds < LOOPS[name] * found[BESIDE]:
-            missed.append(f"{title}: {backend} is not {LOOPS[name]:.0f} times as fast as {name}")
+        if name in loops and milliseconds < loops[name] * found[BESIDE]:
+            missed.append(f"{title}: {backend} is not {loops[name]:.0f} times as fast as {name}")
     if found[backend] > size.native * found[NATIVE]:
         missed.append(f"{title}: {backend} costs more than {size.native} times the native first order")
     return missed
