@@ -25,13 +25,13 @@ def separator(sources: int = 2, **arguments: Any) -> SpectralMasks:
     return model
 
 
-@pytest.mark.parametrize("arguments", [TINY, {**TINY, "hop": 16, "band": 2}])
+@pytest.mark.parametrize("arguments", [TINY, {**TINY, "hop": 16, "band": 2, "whole": 0}])
 def test_keeps_the_contract(arguments: dict[str, Any]) -> None:
     check_separator("spectral_masks", arguments)
 
 
 def test_no_option_is_dead() -> None:
-    changes = {"transform": 128, "hop": 16, "band": 8, "channels": 9, "band_dilations": [1, 3], "frame_dilations": [1, 3]}
+    changes = {"transform": 128, "hop": 16, "band": 4, "channels": 9, "band_dilations": [1, 3], "frame_dilations": [1, 3], "whole": 1}
     check_options("spectral_masks", TINY, changes)
 
 
@@ -79,3 +79,14 @@ def test_what_does_not_fit_is_refused(arguments: dict[str, Any], named: str) -> 
 
 def test_learns_four_mixtures_by_heart() -> None:
     assert improvement_by_heart(separator(**{**TINY, "channels": 16}), steps=60, rate=1e-2) > 10
+
+
+@pytest.mark.parametrize(("whole", "heard"), [(0, False), (1, True)])
+def test_whole_lets_a_cell_hear_the_other_end_of_the_mixture(whole: int, heard: bool) -> None:
+    layers = separator(**{**TINY, "whole": whole}).eval().layers
+    if whole:
+        torch.nn.init.ones_(layers[0].whole.weight)  # type: ignore[union-attr, arg-type]
+    cells = torch.randn(1, 8, 4, 200, requires_grad=True)
+    layers(cells)[..., 0].sum().backward()
+    assert cells.grad is not None
+    assert bool(cells.grad[..., -1].any()) is heard
