@@ -14,10 +14,12 @@ A canary of the clipping norm in quiet company finds little: a clipped mini-batc
 - one is spread over all tensors, where clipping each by itself shows, as a pair of opposite values in each, in which one number drawn as
   the noise of a whole tensor cancels.
 
-Each of these places is tested at an equal part of the error, so the confidence is that of the verdict. Canaries lie at the same
-coordinates in all trials, so noise from a fixed seed is no noise here. Rejected: many canaries in one batch, cheaper for a slow
-mechanism, but they clip one another where the batch is clipped, which hides that fault. Not tested: how batches are drawn (the canary
-is in every one), and whether noise comes from a secure source.
+Each of these places is tested at an equal part of the error, so the confidence is that of the verdict. How many canaries a fault needs, by
+60 simulations for each number (two tensors, claimed mu 1, Gaussian scores): where a place leaks a mu of 2, 200 canaries found it 52
+times and 500 always; a mu of 1.41 was found 38 times by 1000 and 57 times by 2000. Canaries lie at the same coordinates in all trials, so
+noise from a fixed seed is no noise here. Rejected: many canaries in one batch, cheaper for a slow mechanism, but they clip one another
+where the batch is clipped, which hides that fault. Not tested: how batches are drawn (the canary is in every one), and whether noise
+comes from a secure source.
 
 Sources: canaries that are visible in every update, Nasr et al. 2023 (arXiv:2302.07956); bounds, `metrics/empirical_epsilon.py`.
 """
