@@ -8,7 +8,7 @@ continues from.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,16 +72,17 @@ class Attack(ABC):
             UserError: the message or the knowledge lacks what the attack needs.
         """
 
-    def needed(self, leak: Leak, names: Mapping[str, Any]) -> dict[str, Tensor]:
+    def needed(self, leak: Leak, names: Iterable[str]) -> dict[str, Tensor]:
         """Return tensors of a message by name.
 
         Raises:
             UserError: one was not sent.
         """
-        missing = [name for name in names if name not in leak.tensors]
+        wanted = list(names)
+        missing = [name for name in wanted if name not in leak.tensors]
         if missing:
             raise UserError(
                 f"{type(self).__name__} needs the gradient of {missing[0]}, which was not sent; the message holds "
                 f"{', '.join(sorted(leak.tensors)[:6])}: widen leak.layers"
             )
-        return {name: leak.tensors[name] for name in names}
+        return {name: leak.tensors[name] for name in wanted}

@@ -1,0 +1,195 @@
+"""DeepSpeech 1 gives its input away: features from the gradient of the first layer, by linear algebra and without a transcript.
+
+Problem: matching gradients of DeepSpeech 1 by descent stalls below 0 dB; the last layer's gradient says too little about single frames,
+and the layers below have kinks that make exact derivatives meaningless. Choice: no descent. The first dense layer sees a window of
+features x_t around every frame t, so its gradient is sum_t delta_t x_t^T: **the row space of one matrix is the span of all windows**,
+whatever the layers above, their kinks, the transcript and the training state are. Windows are not free vectors either, because neighbours
+share frames and nothing lies beyond the edges; the sequences whose every window lies in the span are the solutions of a linear system,
+and as long as there are fewer frames than features in a window it has one solution up to a factor. The gradient of the bias, sum_t
+delta_t, fixes that factor, sign included. The ratio of the two smallest eigenvalues of the system tells the attacker, who sees no truth,
+whether it worked.
+
+Limits: frames of all utterances together must be fewer than features of a window (494 by default: 9.8 s at 20 ms); one step of one client's
+plain gradient, or a sum whose parts count as one batch; utterances of one length in a batch come out mixed with one another.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from torch import from_numpy
+
+from auscult.errors import UserError
+from auscult.privacy.attack import Attack, Reconstruction, Watch
+from auscult.privacy.message import Knowledge, Leak
+from auscult.privacy.victim import Victim
+from auscult.registry import register
+
+Array = NDArray[np.float64]
+WEIGHT, BIAS = "input.0.weight", "input.0.bias"
+ITERATIONS = 6
+"""Of inverse iteration; the wanted eigenvalue is many orders smaller than the next, so that three would do."""
+CERTAIN = 1e-4
+"""Ratio of the wanted eigenvalue to the next one below which the solution is said to be unique."""
+
+
+class NullSpace(NamedTuple):
+    """Sequences whose windows lie in the span.
+
+    Attributes:
+        sequences: (count, frames, width), orthonormal.
+        gap: ratio of the last wanted eigenvalue to the first unwanted one; near 0 is a unique solution.
+    """
+
+    sequences: Array
+    gap: float
+
+
+@register("attack", "first_layer_span")
+class FirstLayerSpan(Attack):
+    """Reconstruct features of DeepSpeech 1 from the gradient of its first layer; needs no transcript.
+
+    Lengths that are not known are read from the rank of the gradient, for a single utterance.
+
+    Args:
+        floor: singular values of the gradient below this share of the largest count as noise; raise it for noisy messages.
+    """
+
+    def __init__(self, floor: float = 1e-7) -> None:
+        if not 0 < floor < 1:
+            raise UserError(f"first_layer_span: floor is a share of the largest singular value, between 0 and 1, not {floor}")
+        self.floor = floor
+
+    def run(self, victim: Victim, leak: Leak, knowledge: Knowledge, watch: Watch) -> Reconstruction:
+        """Return the features of each utterance; raises as the contract says."""
+        victim.accept(leak)
+        space = victim.features
+        if not space.context or WEIGHT not in victim.parameters:
+            raise UserError("first_layer_span reads a dense first layer over stacked context; it attacks deepspeech1, and nothing else")
+        if leak.steps != 1:
+            raise UserError(
+                f"first_layer_span: {leak.steps} local steps mix gradients at different weights; it needs a message of one step"
+            )
+        step = -leak.rate if leak.kind == "delta" and leak.rate is not None else 1.0
+        gradient = self.needed(leak, [WEIGHT])[WEIGHT].double().cpu().numpy() / step  # (hidden, window features)
+        _, values, directions = np.linalg.svd(gradient, full_matrices=False)
+        lengths = knowledge.frames if knowledge.frames is not None else (self._rank(values),)
+        if sum(lengths) >= gradient.shape[1]:
+            note = f"{sum(lengths)} frames are no fewer than the {gradient.shape[1]} features of a window: the span is everything"
+            return Reconstruction(tuple(from_numpy(np.zeros((one, space.width))) for one in lengths), objective=1.0, notes=(note,))
+        weights = outside_span(values, directions, self.floor)
+        found = {length: null_sequences(weights, length, space.width, lengths.count(length)) for length in sorted(set(lengths))}
+        sequences, notes = _in_order(found, lengths)
+        bias = leak.tensors[BIAS].double().cpu().numpy() / step if BIAS in leak.tensors else None
+        scaled, more = _scaled(sequences, gradient, bias, space.context)
+        worst = max(one.gap for one in found.values())
+        if worst > CERTAIN:
+            more.append(f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong")
+        return Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more))
+
+    def _rank(self, values: Array) -> int:
+        """Return the number of frames: where singular values fall most, below which lies rounding."""
+        falls = values[1:] / np.maximum(values[:-1], values[0] * 1e-300)
+        return int(np.argmin(np.where(values[1:] > values[0] * 1e-12, falls, falls + 1e-3))) + 1
+
+
+def outside_span(values: Array, directions: Array, floor: float) -> Array:
+    """Return the quadratic form that punishes what lies outside the span of a gradient, (features, features).
+
+    A direction with singular value s costs lam / (s^2 + lam) with lam = (floor * largest)^2: nearly nothing inside, 1 outside.
+
+    Args:
+        values: singular values, largest first.
+        directions: right singular vectors (values, features).
+        floor: share of the largest value at which a direction counts half.
+    """
+    lam = (floor * values[0]) ** 2
+    inside = values**2 / (values**2 + lam)
+    form: Array = np.eye(directions.shape[1]) - (directions.T * inside) @ directions
+    return form
+
+
+def null_sequences(form: Array, frames: int, width: int, count: int) -> NullSpace:
+    """Return the sequences whose windows cost least under a quadratic form.
+
+    Args:
+        form: (window * width, window * width), symmetric, positive semidefinite.
+        frames: of a sequence.
+        width: values per frame.
+        count: sequences wanted.
+    """
+    window = len(form) // width
+    matrix = _banded(form.reshape(window, width, window, width).transpose(0, 2, 1, 3), frames, width, window)
+    matrix[0] += 1e-14 * matrix[0].max()  # keeps the factorisation of a nearly singular matrix positive
+    factor = scipy.linalg.cholesky_banded(matrix, lower=True)
+    start = np.random.default_rng(0).normal(size=(frames * width, count + 1))
+    basis = np.linalg.qr(start)[0]
+    for _ in range(ITERATIONS):
+        basis, scale = np.linalg.qr(scipy.linalg.cho_solve_banded((factor, True), basis))
+    rotation, sizes, _ = np.linalg.svd(scale)  # of the inverse: the largest belong to the smallest eigenvalues
+    ordered = basis @ rotation
+    return NullSpace(ordered[:, :count].T.reshape(count, frames, width), float(sizes[count] / sizes[count - 1]))
+
+
+def _banded(blocks: Array, frames: int, width: int, window: int) -> Array:
+    """Return sum over frames t of the form of the window around t, in the lower banded layout of LAPACK.
+
+    Frame u is at place k = u - t + context in the window around t, so the block of frames (u, u + d) is the sum of blocks (k, k + d) over
+    all windows that exist and hold both; cumulative sums over k give each in one difference.
+
+    Args:
+        blocks: (window, window, width, width) of the form.
+        frames: of a sequence.
+        width: values per frame.
+        window: frames of a window, odd.
+    """
+    context = window // 2
+    banded = np.zeros((window * width, frames * width))
+    rows, columns = np.arange(width)[:, None], np.arange(width)[None, :]
+    for distance in range(min(window, frames)):
+        diagonal = blocks[np.arange(distance, window), np.arange(window - distance)]  # entries (later frame, earlier frame)
+        sums = np.concatenate([np.zeros((1, width, width)), np.cumsum(diagonal, axis=0)])
+        for frame in range(frames - distance):
+            last = min(window - distance, frame + context + 1)
+            first = max(0, frame + context - frames + 1)
+            block = sums[last] - sums[min(first, last)]
+            below = distance * width + rows - columns  # row minus column of each entry
+            kept = below >= 0
+            banded[below[kept], (frame * width + columns + 0 * rows)[kept]] = block[kept]
+    return banded
+
+
+def _in_order(found: dict[int, NullSpace], lengths: tuple[int, ...]) -> tuple[list[Array], list[str]]:
+    """Return a sequence for each utterance; those of one length cannot be told apart."""
+    taken = dict.fromkeys(found, 0)
+    sequences, notes = [], []
+    for length in lengths:
+        sequences.append(found[length].sequences[taken[length]])
+        taken[length] += 1
+    mixed = [length for length, count in taken.items() if count > 1]
+    if mixed:
+        notes.append(f"utterances of one length ({mixed[0]} frames) come out as mixtures of one another")
+    return sequences, notes
+
+
+def _scaled(sequences: list[Array], gradient: Array, bias: Array | None, context: int) -> tuple[list[Array], list[str]]:
+    """Give sequences their scale and sign: the windows explain the gradient by deltas, whose sum is the gradient of the bias."""
+    if bias is None:
+        return [one * np.sqrt(one.size) for one in sequences], ["the bias gradient was not sent: sign unknown, deviation taken to be 1"]
+    windows = np.concatenate([_windows(one, context) for one in sequences])  # (all frames, features)
+    deltas = np.linalg.lstsq(windows.T, gradient.T, rcond=1e-12)[0]  # (all frames, hidden)
+    ends = np.cumsum([len(one) for one in sequences])[:-1]
+    sums = np.stack([part.sum(0) for part in np.split(deltas, ends)], axis=1)  # (hidden, utterances)
+    factors = np.linalg.lstsq(sums, bias, rcond=None)[0]
+    if not np.all(np.abs(factors) > 0):
+        return sequences, ["the gradient of the bias is zero: scale and sign are unknown"]
+    return [one / factor for one, factor in zip(sequences, factors, strict=True)], []
+
+
+def _windows(sequence: Array, context: int) -> Array:
+    """Return the stacked windows (frames, (2 context + 1) * width) of a sequence (frames, width), zero beyond its ends."""
+    padded = np.pad(sequence, ((context, context), (0, 0)))
+    return np.lib.stride_tricks.sliding_window_view(padded, 2 * context + 1, axis=0).transpose(0, 2, 1).reshape(len(sequence), -1)

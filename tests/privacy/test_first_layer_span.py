@@ -1,0 +1,154 @@
+"""The analytic attack on DeepSpeech 1: exact where it says so, and it says where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from auscult.data.recognition_batch import RecognitionBatch
+from auscult.errors import UserError
+from auscult.metrics.reconstruction import feature_snr
+from auscult.privacy.attack import Reconstruction, Watch
+from auscult.privacy.attacks.first_layer_span import FirstLayerSpan, _windows, null_sequences
+from auscult.privacy.capture import LeakSettings, capture
+from auscult.privacy.message import Knowledge, Leak, Truth
+from auscult.privacy.victim import Victim
+from auscult.streams import Streams
+from auscult.testing.victims import random_batch, small_victim
+
+FIRST = ("input.0",)
+CONTEXT = {"front_end": {"name": "mfcc_context", "context": 6}}
+
+
+def victim_with_context() -> Victim:
+    return small_victim("deepspeech1", **CONTEXT)
+
+
+def batch_of(victim: Victim, *seconds: float) -> RecognitionBatch:
+    parts = [random_batch(victim, 1, seconds=one, seed=number) for number, one in enumerate(seconds)]
+    return RecognitionBatch.pad(
+        [part.samples[0].numpy() for part in parts], [part.tokens[0].tolist() for part in parts], [f"u{n}" for n in range(len(parts))]
+    )
+
+
+def taken(victim: Victim, *seconds: float, **settings: object) -> tuple[Leak, Knowledge, Truth]:
+    chosen = LeakSettings(**{"layers": FIRST, "batch": len(seconds), **settings})  # type: ignore[arg-type]
+    return capture(victim, [batch_of(victim, *seconds)], ["a"] * len(seconds), chosen, Streams(0))
+
+
+def attack(victim: Victim, leak: Leak, knowledge: Knowledge, **arguments: float) -> Reconstruction:
+    return FirstLayerSpan(**arguments).run(victim, leak, knowledge, Watch(np.random.default_rng(0)))
+
+
+def ratios(truth: Truth, found: Reconstruction) -> list[float]:
+    assert found.features is not None
+    return [feature_snr(true.numpy(), guess.numpy()) for true, guess in zip(truth.features, found.features, strict=True)]
+
+
+def test_features_come_out_with_scale_and_sign_and_without_transcript() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.6)
+    assert knowledge.tokens is None
+    found = attack(victim, leak, knowledge)
+    assert ratios(truth, found)[0] > 40
+    assert found.objective is not None
+    assert found.objective < 1e-5
+    assert not found.notes
+
+
+def test_length_is_the_rank_of_the_gradient() -> None:
+    victim = victim_with_context()
+    leak, _, truth = taken(victim, 0.6, knowledge="nothing")
+    assert ratios(truth, attack(victim, leak, Knowledge()))[0] > 40
+
+
+def test_a_delta_of_one_step_is_as_good_and_of_two_is_refused() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.5, kind="delta", rate=0.5)
+    assert ratios(truth, attack(victim, leak, knowledge))[0] > 30
+    with pytest.raises(UserError, match="2 local steps"):
+        attack(victim, taken(victim, 0.5, kind="delta", steps=2)[0], knowledge)
+
+
+def test_utterances_of_different_length_are_told_apart() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.4, 0.6)
+    assert min(ratios(truth, attack(victim, leak, knowledge))) > 30
+
+
+def test_utterances_of_one_length_are_said_to_be_mixed() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.4, 0.4)
+    found = attack(victim, leak, knowledge)
+    assert any("mixtures of one another" in note for note in found.notes)
+    assert found.features is not None
+    mixed = np.stack([one.numpy().ravel() for one in found.features])
+    true = np.stack([one.numpy().ravel() for one in truth.features])
+    explained = np.linalg.lstsq(mixed.T, true.T, rcond=None)[0].T @ mixed
+    assert feature_snr(true, explained) > 30  # nothing is lost but which is which
+
+
+def test_a_saturated_span_is_noticed() -> None:
+    victim = small_victim("deepspeech1", front_end={"name": "mfcc_context", "context": 1, "coefficients": 5})
+    leak, knowledge, truth = taken(victim, 0.6)
+    found = attack(victim, leak, knowledge)
+    assert any("the span is everything" in note for note in found.notes)
+    assert ratios(truth, found)[0] <= 0.5
+
+
+def test_without_the_bias_the_sign_is_said_to_be_unknown() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.6, layers=("input.0.weight",))
+    found = attack(victim, leak, knowledge)
+    assert any("sign unknown" in note for note in found.notes)
+    assert found.features is not None
+    flipped = replace(found, features=tuple(-one for one in found.features))
+    assert max(ratios(truth, found)[0], ratios(truth, flipped)[0]) > 20
+
+
+def test_noise_on_the_message_is_seen_in_the_gap() -> None:
+    victim = victim_with_context()
+    leak, knowledge, truth = taken(victim, 0.6)
+    generator = torch.Generator().manual_seed(0)
+    size = float(leak.tensors["input.0.weight"].std())
+    noisy = replace(
+        leak, tensors={name: value + size * torch.randn(value.shape, generator=generator) for name, value in leak.tensors.items()}
+    )
+    found = attack(victim, noisy, knowledge)
+    assert ratios(truth, found)[0] < 10
+    assert any("probably wrong" in note for note in found.notes)
+
+
+def test_what_it_cannot_attack_is_refused() -> None:
+    victim = victim_with_context()
+    leak, knowledge, _ = taken(victim, 0.6)
+    other = small_victim("deepspeech2")
+    message = capture(other, [random_batch(other, 1)], ["a"], LeakSettings(), Streams(0))[0]
+    with pytest.raises(UserError, match="attacks deepspeech1"):
+        attack(other, message, knowledge)
+    with pytest.raises(UserError, match="which was not sent"):
+        attack(victim, taken(victim, 0.6, layers=("fc",))[0], knowledge)
+    with pytest.raises(UserError, match="its victim is"):
+        attack(small_victim("deepspeech1", seed=1, **CONTEXT), leak, knowledge)
+    with pytest.raises(UserError, match="floor"):
+        FirstLayerSpan(floor=0.0)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 5, 12])
+def test_null_sequences_are_those_of_the_dense_form(frames: int) -> None:
+    random = np.random.default_rng(frames)
+    context, width = 2, 3
+    features = (2 * context + 1) * width
+    root = random.normal(size=(features, features))
+    form = root @ root.T
+    basis = np.eye(frames * width).reshape(-1, frames, width)
+    stacked = np.stack([_windows(one, context) for one in basis])  # (unknowns, frames, features)
+    dense = np.einsum("atf,fg,btg->ab", stacked, form, stacked)
+    values, vectors = np.linalg.eigh(dense)
+    found = null_sequences(form, frames, width, 1)
+    cosine = abs(float(found.sequences[0].ravel() @ vectors[:, 0]))
+    assert found.gap == pytest.approx(values[0] / values[1], rel=0.1)
+    assert cosine > 0.99 or values[0] / values[1] > 0.5
