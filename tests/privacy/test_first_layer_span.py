@@ -91,6 +91,31 @@ def test_utterances_of_one_length_are_said_to_be_mixed() -> None:
     assert feature_snr(true, explained) > 30  # nothing is lost but which is which
 
 
+@pytest.mark.parametrize("updates", [0, 30])
+def test_the_output_layer_then_gives_characters_and_lengths_of_each_transcript(updates: int) -> None:
+    victim = small_victim("deepspeech1", hidden=256, **CONTEXT)
+    optimizer = torch.optim.Adam(victim.parameters.values(), lr=1e-3)
+    practice = random_batch(victim, 3, seed=9)
+    for _ in range(updates):
+        features = victim.model.front_end(practice.samples, practice.sample_lengths)
+        loss = victim.loss(victim.features.single(features), features.lengths, practice.tokens, practice.token_lengths)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    leak, knowledge, truth = taken(victim, 0.4, 0.6, layers=("input.0", "fc"))
+    assert knowledge.tokens is None
+    found = attack(victim, leak, knowledge)
+    assert found.by_utterance == tuple(frozenset(text) for text in truth.texts)
+    assert found.symbols == tuple(len(text) for text in truth.texts)
+
+
+def test_fewer_units_than_frames_claim_no_characters() -> None:
+    victim = small_victim("deepspeech1", hidden=16, **CONTEXT)
+    leak, knowledge, _ = taken(victim, 0.6, layers=("input.0", "fc"))
+    found = attack(victim, leak, knowledge)
+    assert found.by_utterance is None
+
+
 def test_a_saturated_span_is_noticed() -> None:
     victim = small_victim("deepspeech1", front_end={"name": "mfcc_context", "context": 1, "coefficients": 5})
     leak, knowledge, truth = taken(victim, 0.6)

@@ -28,6 +28,8 @@ class Reconstruction:
     Attributes:
         features: (frames, width) of each utterance, in the order of the knowledge; what an attack cannot order is in an order of its own.
         characters: characters that occur in the batch's transcripts.
+        by_utterance: characters of each utterance, in the order of the features.
+        symbols: length of each transcript, likewise.
         objective: value of what was minimised, as the attacker sees it; lower is better.
         gradients: how many gradients of the victim's loss were computed.
         notes: sentences about what did not hold (a test that failed, a rank that was too low).
@@ -35,6 +37,8 @@ class Reconstruction:
 
     features: tuple[Tensor, ...] | None = None
     characters: frozenset[str] | None = None
+    by_utterance: tuple[frozenset[str], ...] | None = None
+    symbols: tuple[int, ...] | None = None
     objective: float | None = None
     gradients: int = 0
     notes: tuple[str, ...] = ()

@@ -9,12 +9,16 @@ and as long as there are fewer frames than features in a window it has one solut
 delta_t, fixes that factor, sign included. The ratio of the two smallest eigenvalues of the system tells the attacker, who sees no truth,
 whether it worked.
 
+Whoever has the features can run the network on them. Where the message holds the output layer too, its gradient then gives the characters
+and the length of every transcript (`auscult.privacy.occupancy`), in any state of training.
+
 Limits: frames of all utterances together must be fewer than features of a window (494 by default: 9.8 s at 20 ms); one step of one client's
 plain gradient, or a sum whose parts count as one batch; utterances of one length in a batch come out mixed with one another.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +27,7 @@ from numpy.typing import NDArray
 from torch import from_numpy
 
 from auscult.errors import UserError
+from auscult.privacy import occupancy
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.victim import Victim
@@ -88,7 +93,21 @@ class FirstLayerSpan(Attack):
         worst = max(one.gap for one in found.values())
         if worst > CERTAIN:
             more.append(f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong")
-        return Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more))
+        features = tuple(from_numpy(one) for one in scaled)
+        if worst > CERTAIN or notes or bias is None or not {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors):
+            return Reconstruction(features, objective=worst, notes=(*notes, *more))
+        return self._with_characters(victim, leak, Reconstruction(features, objective=worst, notes=(*notes, *more)))
+
+    def _with_characters(self, victim: Victim, leak: Leak, found: Reconstruction) -> Reconstruction:
+        assert found.features is not None
+        read, condition = occupancy.occupancies(victim, leak, found.features)
+        if condition > occupancy.SOUND:
+            note = f"frames look too much alike to the output layer (condition {condition:.1g}): no characters are claimed"
+            return replace(found, notes=(*found.notes, note))
+        sets = tuple(one.characters for one in read)
+        counted = leak.reduction == "target_mean" and all(one.scale > 0 for one in read)
+        symbols = tuple(round(1 / (one.scale * leak.batch)) for one in read) if counted else None
+        return replace(found, characters=frozenset().union(*sets), by_utterance=sets, symbols=symbols)
 
     def _rank(self, values: Array) -> int:
         """Return the number of frames: where singular values fall most, below which lies rounding."""
