@@ -13,7 +13,8 @@ Whoever has the features can run the network on them. Where the message holds th
 and the length of every transcript (`auscult.privacy.occupancy`), in any state of training.
 
 Limits: frames of all utterances together must be fewer than features of a window (494 by default: 9.8 s at 20 ms); one step of one client's
-plain gradient, or a sum whose parts count as one batch; utterances of one length in a batch come out mixed with one another.
+plain gradient, or a sum whose parts count as one batch. Utterances of one length are taken apart by the units that were off
+(`auscult.privacy.unmixing`), in an order that nothing tells.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from auscult.errors import UserError
 from auscult.privacy import occupancy
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.message import Knowledge, Leak
+from auscult.privacy.unmixing import sparse_combinations
 from auscult.privacy.victim import Victim
 from auscult.registry import register
 
@@ -70,33 +72,38 @@ class FirstLayerSpan(Attack):
 
     def run(self, victim: Victim, leak: Leak, knowledge: Knowledge, watch: Watch) -> Reconstruction:
         """Return the features of each utterance; raises as the contract says."""
+        self._check(victim, leak)
+        step = -leak.rate if leak.kind == "delta" and leak.rate is not None else 1.0
+        gradient = self.needed(leak, [WEIGHT])[WEIGHT].double().cpu().numpy() / step  # (hidden, window features)
+        bias = leak.tensors[BIAS].double().cpu().numpy() / step if BIAS in leak.tensors else None
+        _, values, directions = np.linalg.svd(gradient, full_matrices=False)
+        lengths = knowledge.frames if knowledge.frames is not None else (_rank(values),)
+        width, context = victim.features.width, victim.features.context
+        if sum(lengths) >= gradient.shape[1]:
+            note = f"{sum(lengths)} frames are no fewer than the {gradient.shape[1]} features of a window: the span is everything"
+            return Reconstruction(tuple(from_numpy(np.zeros((one, width))) for one in lengths), objective=1.0, notes=(note,))
+        form = outside_span(values, directions, self.floor)
+        found = {length: null_sequences(form, length, width, lengths.count(length)) for length in sorted(set(lengths))}
+        sequences, notes = _in_order(found, lengths), list[str]()
+        apart = _taken_apart(sequences, gradient, context, watch.random)
+        if len(set(lengths)) < len(lengths):
+            notes.append(_order_note(apart is not None))
+        scaled, more = _scaled(apart or sequences, gradient, bias, context)
+        worst = max(one.gap for one in found.values())
+        if worst > CERTAIN:
+            more.append(f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong")
+        result = Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more))
+        sent = {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors)
+        return self._with_characters(victim, leak, result) if sent and apart is not None and not more else result
+
+    def _check(self, victim: Victim, leak: Leak) -> None:
         victim.accept(leak)
-        space = victim.features
-        if not space.context or WEIGHT not in victim.parameters:
+        if not victim.features.context or WEIGHT not in victim.parameters:
             raise UserError("first_layer_span reads a dense first layer over stacked context; it attacks deepspeech1, and nothing else")
         if leak.steps != 1:
             raise UserError(
                 f"first_layer_span: {leak.steps} local steps mix gradients at different weights; it needs a message of one step"
             )
-        step = -leak.rate if leak.kind == "delta" and leak.rate is not None else 1.0
-        gradient = self.needed(leak, [WEIGHT])[WEIGHT].double().cpu().numpy() / step  # (hidden, window features)
-        _, values, directions = np.linalg.svd(gradient, full_matrices=False)
-        lengths = knowledge.frames if knowledge.frames is not None else (self._rank(values),)
-        if sum(lengths) >= gradient.shape[1]:
-            note = f"{sum(lengths)} frames are no fewer than the {gradient.shape[1]} features of a window: the span is everything"
-            return Reconstruction(tuple(from_numpy(np.zeros((one, space.width))) for one in lengths), objective=1.0, notes=(note,))
-        weights = outside_span(values, directions, self.floor)
-        found = {length: null_sequences(weights, length, space.width, lengths.count(length)) for length in sorted(set(lengths))}
-        sequences, notes = _in_order(found, lengths)
-        bias = leak.tensors[BIAS].double().cpu().numpy() / step if BIAS in leak.tensors else None
-        scaled, more = _scaled(sequences, gradient, bias, space.context)
-        worst = max(one.gap for one in found.values())
-        if worst > CERTAIN:
-            more.append(f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong")
-        features = tuple(from_numpy(one) for one in scaled)
-        if worst > CERTAIN or notes or bias is None or not {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors):
-            return Reconstruction(features, objective=worst, notes=(*notes, *more))
-        return self._with_characters(victim, leak, Reconstruction(features, objective=worst, notes=(*notes, *more)))
 
     def _with_characters(self, victim: Victim, leak: Leak, found: Reconstruction) -> Reconstruction:
         assert found.features is not None
@@ -109,10 +116,11 @@ class FirstLayerSpan(Attack):
         symbols = tuple(round(1 / (one.scale * leak.batch)) for one in read) if counted else None
         return replace(found, characters=frozenset().union(*sets), by_utterance=sets, symbols=symbols)
 
-    def _rank(self, values: Array) -> int:
-        """Return the number of frames: where singular values fall most, below which lies rounding."""
-        falls = values[1:] / np.maximum(values[:-1], values[0] * 1e-300)
-        return int(np.argmin(np.where(values[1:] > values[0] * 1e-12, falls, falls + 1e-3))) + 1
+
+def _rank(values: Array) -> int:
+    """Return the number of frames: where singular values fall most, below which lies rounding."""
+    falls = values[1:] / np.maximum(values[:-1], values[0] * 1e-300)
+    return int(np.argmin(np.where(values[1:] > values[0] * 1e-12, falls, falls + 1e-3))) + 1
 
 
 def outside_span(values: Array, directions: Array, floor: float) -> Array:
@@ -181,27 +189,54 @@ def _banded(blocks: Array, frames: int, width: int, window: int) -> Array:
     return banded
 
 
-def _in_order(found: dict[int, NullSpace], lengths: tuple[int, ...]) -> tuple[list[Array], list[str]]:
-    """Return a sequence for each utterance; those of one length cannot be told apart."""
+def _in_order(found: dict[int, NullSpace], lengths: tuple[int, ...]) -> list[Array]:
+    """Return a sequence for each utterance, those of one length mixed."""
     taken = dict.fromkeys(found, 0)
-    sequences, notes = [], []
+    sequences = []
     for length in lengths:
         sequences.append(found[length].sequences[taken[length]])
         taken[length] += 1
-    mixed = [length for length, count in taken.items() if count > 1]
-    if mixed:
-        notes.append(f"utterances of one length ({mixed[0]} frames) come out as mixtures of one another")
-    return sequences, notes
+    return sequences
+
+
+def _deltas(sequences: list[Array], gradient: Array, context: int) -> list[Array]:
+    """Return the gradients (frames, hidden) of the first layer's outputs that make its weight gradient of each sequence's windows."""
+    windows = np.concatenate([_windows(one, context) for one in sequences])  # (all frames, features)
+    deltas = np.linalg.lstsq(windows.T, gradient.T, rcond=1e-12)[0]
+    return np.split(deltas, np.cumsum([len(one) for one in sequences])[:-1])
+
+
+def _taken_apart(sequences: list[Array], gradient: Array, context: int, random: np.random.Generator) -> list[Array] | None:
+    """Return the utterances behind mixtures of one length, in no known order; None where they cannot be told apart."""
+    lengths = [len(one) for one in sequences]
+    if len(set(lengths)) == len(lengths):
+        return sequences
+    deltas, result = _deltas(sequences, gradient, context), list(sequences)
+    for length in sorted(set(lengths)):
+        places = [place for place, one in enumerate(lengths) if one == length]
+        if len(places) == 1:
+            continue
+        combinations = sparse_combinations(np.stack([deltas[place].ravel() for place in places]), random)
+        if combinations is None:
+            return None
+        # deltas of mixtures are A^T-mixed where sequences are mixed by the inverse of A: their product, the gradient, is one and the same
+        parts = np.linalg.inv(combinations).T @ np.stack([sequences[place].ravel() for place in places])
+        for place, part in zip(places, parts, strict=True):
+            result[place] = part.reshape(length, -1)
+    return result
+
+
+def _order_note(apart: bool) -> str:
+    if apart:
+        return "utterances of one length were told apart; which comes first in the batch is unknown, and they are in an order of their own"
+    return "utterances of one length come out as mixtures of one another"
 
 
 def _scaled(sequences: list[Array], gradient: Array, bias: Array | None, context: int) -> tuple[list[Array], list[str]]:
     """Give sequences their scale and sign: the windows explain the gradient by deltas, whose sum is the gradient of the bias."""
     if bias is None:
-        return [one * np.sqrt(one.size) for one in sequences], ["the bias gradient was not sent: sign unknown, deviation taken to be 1"]
-    windows = np.concatenate([_windows(one, context) for one in sequences])  # (all frames, features)
-    deltas = np.linalg.lstsq(windows.T, gradient.T, rcond=1e-12)[0]  # (all frames, hidden)
-    ends = np.cumsum([len(one) for one in sequences])[:-1]
-    sums = np.stack([part.sum(0) for part in np.split(deltas, ends)], axis=1)  # (hidden, utterances)
+        return [one / one.std() for one in sequences], ["the bias gradient was not sent: sign unknown, deviation taken to be 1"]
+    sums = np.stack([part.sum(0) for part in _deltas(sequences, gradient, context)], axis=1)  # (hidden, utterances)
     factors = np.linalg.lstsq(sums, bias, rcond=None)[0]
     if not np.all(np.abs(factors) > 0):
         return sequences, ["the gradient of the bias is zero: scale and sign are unknown"]
