@@ -30,7 +30,7 @@ from auscult.privacy.victim import Victim
 
 Method = Literal["exact", "pearlmutter"]
 Precision = Literal["float32", "float64"]
-STEP: dict[torch.dtype, float] = {torch.float32: 1e-2, torch.float64: 1e-4}
+STEP: dict[torch.dtype, float] = {torch.float32: 1e-3, torch.float64: 1e-4}
 """Length of a Pearlmutter step, as a share of the norm of the parameters that move."""
 
 
