@@ -27,9 +27,9 @@ def show(recipe: RecipePath, overrides: Overrides = None, as_json: AsJson = Fals
 
     Parents, size, overrides (KEY=VALUE, such as optimizer.lr=3e-4) and defaults are filled in; what is printed is a recipe again.
     """
-    from auscult.recipe import Recipe
+    from auscult.recipe.attack import load_recipe
 
-    resolved = Recipe.load(recipe, overrides or [])
+    resolved = load_recipe(recipe, overrides or [])
     emit(resolved.to_dict(), as_json, lambda: _commented(resolved))
 
 

@@ -8,46 +8,18 @@ client. Defences act on each client's message, before any sum.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.errors import UserError
 from auscult.privacy.defence import Defence
-from auscult.privacy.message import Kind, Knowledge, Leak, Truth
+from auscult.privacy.message import Knowledge, Leak, Truth
 from auscult.privacy.victim import Victim
+from auscult.recipe.attack import Known
+from auscult.recipe.attack import LeakSettings as LeakSettings  # beside `capture`, which it belongs to
 from auscult.streams import Streams
-
-Known = Literal["nothing", "lengths", "transcripts"]
-
-
-@dataclass(frozen=True)
-class LeakSettings:
-    """What is sent, and what is known besides.
-
-    Args:
-        kind: "gradient" of one batch, or "delta" of `steps` local steps.
-        layers: of which parameters are sent: prefixes of parameter names, or "all".
-        batch: utterances per client.
-        clients: whose messages are summed.
-        steps: local steps behind a delta, all on the same batch.
-        rate: of the local steps.
-        send_buffers: whether clients send the statistics of batch normalisation.
-        knowledge: "transcripts" (and lengths), "lengths", or "nothing".
-    """
-
-    kind: Kind = "gradient"
-    layers: tuple[str, ...] = ("all",)
-    batch: Annotated[int, Field(ge=1)] = 1
-    clients: Annotated[int, Field(ge=1)] = 1
-    steps: Annotated[int, Field(ge=1)] = 1
-    rate: Annotated[float, Field(gt=0)] = 0.01
-    send_buffers: bool = False
-    knowledge: Known = "lengths"
 
 
 def capture(

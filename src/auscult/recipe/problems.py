@@ -101,10 +101,9 @@ def annotations_at(root: Node, path: Path, model: type[BaseModel]) -> list[type[
     node: Node | None = root
     for part in path:
         node = node.child(part) if node is not None else None
-        if isinstance(part, int):
-            continue
-        fields = [candidate.model_fields[part] for candidate in _models(here) if part in candidate.model_fields]
-        here = [item for info in fields for item in contents(info.annotation, info.metadata)]
+        if not isinstance(part, int):
+            fields = [candidate.model_fields[part] for candidate in _models(here) if part in candidate.model_fields]
+            here = [item for info in fields for item in contents(info.annotation, info.metadata)]
         name = node.child("name") if node is not None else None
         if name is not None and isinstance(name.value, str):
             here += [item.models[name.value] for item in here if isinstance(item, Choice) and name.value in item.models]

@@ -72,7 +72,7 @@ class Recipe(Part):
         """
         problems: list[Problem] = []
         root = load_layers(Path(path), problems)
-        return _resolve(apply_overrides(root, overrides, problems), problems)
+        return resolve(apply_overrides(root, overrides, problems), problems)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
@@ -86,7 +86,7 @@ class Recipe(Part):
             raise UserError(f"recipe: expected a dictionary, got {type(values).__name__}")
         root = from_plain(values, "recipe", problems)
         expand_selections(root)
-        return _resolve(apply_overrides(root, overrides, problems), problems)
+        return resolve(apply_overrides(root, overrides, problems), problems)
 
     @property
     def hash(self) -> str:
@@ -135,26 +135,27 @@ def narrowed() -> type[Recipe]:
         data = create_model(
             "Data",
             __base__=Data,
-            corpus=_redeclared(Data, "corpus", section_field("corpus")),
-            more=_redeclared(Data, "more", section_field("corpus", many=True)),
-            augment=_redeclared(Data, "augment", section_field("augmentation", many=True)),
+            corpus=redeclared(Data, "corpus", section_field("corpus")),
+            more=redeclared(Data, "more", section_field("corpus", many=True)),
+            augment=redeclared(Data, "augment", section_field("augmentation", many=True)),
         )
         made: type[Recipe] = create_model(
             "Recipe",
             __base__=Recipe,
-            task=_redeclared(Recipe, "task", section_field("task")),
-            data=_redeclared(Recipe, "data", data),
-            model=_redeclared(Recipe, "model", section_field("model")),
-            optimizer=_redeclared(Recipe, "optimizer", section_field("optimizer", default="adam")),
-            schedule=_redeclared(Recipe, "schedule", section_field("schedule", default="constant")),
-            sinks=_redeclared(Recipe, "sinks", section_field("sink", many=True)),
+            task=redeclared(Recipe, "task", section_field("task")),
+            data=redeclared(Recipe, "data", data),
+            model=redeclared(Recipe, "model", section_field("model")),
+            optimizer=redeclared(Recipe, "optimizer", section_field("optimizer", default="adam")),
+            schedule=redeclared(Recipe, "schedule", section_field("schedule", default="constant")),
+            sinks=redeclared(Recipe, "sinks", section_field("sink", many=True)),
         )
         _narrowed.clear()
         _narrowed[registry.revision()] = made
     return _narrowed[registry.revision()]
 
 
-def _redeclared(model: type[BaseModel], name: str, annotation: Any) -> Any:
+def redeclared(model: type[BaseModel], name: str, annotation: Any) -> Any:
+    """Return a field of a model under a narrower annotation, for `create_model`."""
     info = model.model_fields[name]
     default = ... if info.is_required() else info.default
     return annotation, Field(default, description=info.description, json_schema_extra=info.json_schema_extra)
@@ -181,8 +182,18 @@ def section_from(kind: str, values: Mapping[str, Any], overrides: Iterable[str] 
     return section
 
 
-def _resolve(root: Node, problems: list[Problem]) -> Recipe:
-    model = narrowed()
+def resolve(root: Node, problems: list[Problem], model: type[Recipe] | None = None) -> Recipe:
+    """Fill in and validate a document.
+
+    Args:
+        root: layers and overrides merged.
+        problems: found so far; they are reported together with what is found here.
+        model: a narrowed class with further sections; plain recipes if None.
+
+    Raises:
+        UserError: anything is wrong: one line per problem.
+    """
+    model = model or narrowed()
     dial = apply_size(root, model, problems)
     fill_sections(dial.root, model)
     found = _validated(dial.root, model, problems)
