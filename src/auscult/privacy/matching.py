@@ -78,9 +78,13 @@ class Matching:
         if self.kept is not None:
             self.target = {name: value * self.kept[name] for name, value in self.target.items()}
 
+    def message(self, frames: Tensor) -> dict[str, Tensor]:
+        """Return what clients with a guess (utterances, frames, width) would have sent, for the target's names."""
+        return self._message(frames.detach(), graph=False)
+
     def value(self, frames: Tensor) -> float:
         """Return the distance of one guess (utterances, frames, width)."""
-        return float(self.compared(self._message(frames.detach(), graph=False)))
+        return float(self.compared(self.message(frames)))
 
     def gradient(self, frames: Tensor, method: Method) -> tuple[float, Tensor]:
         """Return the distance and its gradient by the frames (utterances, frames, width).
