@@ -47,7 +47,7 @@ class Size(NamedTuple):
     probabilities: float
 
 
-SIZES = (Size(56, 1, 28, 2.0, 15, 15), Size(100, 1, 30, 1.2, 25, 40), Size(200, 8, 60, 1.0, 20, 20), Size(400, 8, 60, 1.0, 20, 20))
+SIZES = (Size(56, 1, 28, 2.0, 15, 15), Size(100, 1, 30, 1.2, 25, 40), Size(200, 8, 60, 1.0, 25, 40), Size(400, 8, 60, 1.0, 25, 40))
 
 
 class Given(NamedTuple):
