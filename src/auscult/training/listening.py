@@ -82,7 +82,7 @@ def keep_sounds(
         return None
     records = [_record(number, *one, task) for number, one in enumerate(heard, start=1)]
     rate = task.specification.sample_rate
-    replace_folder(run.listening / split, lambda folder: _write(folder, records, [sounds for _, _, sounds in heard], rate))
+    replace_folder(run.listening / split, lambda folder: write_sounds(folder, records, [sounds for _, _, sounds in heard], rate))
     told = {"split": split, "metric": task.primary_metric, "lower_is_better": task.lower_is_better, "sample_rate": rate, **facts}
     write_json(index, {**told, "scaling": SCALING, "items": records})
     return index
@@ -115,7 +115,7 @@ def _listen(task: Task, model: nn.Module, arithmetic: Arithmetic, cut: Any) -> S
     return {name: np.array(samples, dtype=np.float32).reshape(-1)[:most] for name, samples in found.items() if np.size(samples)}
 
 
-def _write(folder: Path, records: Sequence[dict[str, Any]], heard: Sequence[Sounds], sample_rate: int) -> None:
+def write_sounds(folder: Path, records: Sequence[dict[str, Any]], heard: Sequence[Sounds], sample_rate: int) -> None:
     """Write the file of every sound with its item's gain; what is not finite becomes silence, which the index says."""
     for record, sounds in zip(records, heard, strict=True):
         gain = 32768 * 10 ** (record["gain_db"] / 20)
@@ -129,8 +129,6 @@ def _write(folder: Path, records: Sequence[dict[str, Any]], heard: Sequence[Soun
 
 def _record(number: int, place: str, item: Item, sounds: Sounds, task: Task) -> dict[str, Any]:
     """Return the index's entry of one item: what it is, its levels, and the file of each sound."""
-    finite = {name: samples[np.isfinite(samples)].astype(np.float64) for name, samples in sounds.items()}
-    peak = max(float(np.abs(samples).max()) if samples.size else 0.0 for samples in finite.values())
     longest = max(len(samples) for samples in sounds.values())
     told: dict[str, Any] = {key: item[key] for key in ("variant", "aim", "speakers", "si_sdri", "si_sdr", "input_si_sdr") if key in item}
     return {
@@ -139,6 +137,20 @@ def _record(number: int, place: str, item: Item, sounds: Sounds, task: Task) -> 
         "value": float(item[task.primary_metric]),
         **told,
         "seconds": longest / task.specification.sample_rate,
+        **levels(number, sounds),
+    }
+
+
+def levels(number: int, sounds: Sounds) -> dict[str, Any]:
+    """Return the gain that an item's sounds share, and the file and the level before that gain of each; `write_sounds` takes it.
+
+    Args:
+        number: of the item, first part of its files' names.
+        sounds: by name.
+    """
+    finite = {name: samples[np.isfinite(samples)].astype(np.float64) for name, samples in sounds.items()}
+    peak = max(float(np.abs(samples).max()) if samples.size else 0.0 for samples in finite.values())
+    return {
         "gain_db": 20 * math.log10(PEAK / peak) if peak > 0 else 0.0,
         "not_finite": [name for name, samples in sounds.items() if len(finite[name]) < len(samples)],
         "sounds": [

@@ -1,0 +1,124 @@
+"""The numbers of an attack run from its records: tables with intervals, threat model, protocol, cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from auscult.metrics.bootstrap import bootstrap_ratio
+from auscult.metrics.reconstruction import PROTOCOL
+from auscult.metrics.reconstruction_controls import reconstruction_table
+from auscult.privacy.message import Knowledge, Leak
+from auscult.privacy.score_card import ATTACK
+from auscult.recipe.attack import AttackRecipe
+
+Item = Mapping[str, Any]
+
+
+def summarise(
+    recipe: AttackRecipe, items: Sequence[Item], messages: Sequence[Item], leak: Leak, knowledge: Knowledge, notes: Sequence[str], pool: int
+) -> dict[str, Any]:
+    """Return what `summary/attack.json` holds.
+
+    Args:
+        recipe: of the run.
+        items: records of utterances.
+        messages: records of messages, with "seconds", "gradients" and "objective".
+        leak: one of the messages, for what they have in common.
+        knowledge: beside it.
+        notes: sentences that belong beside the numbers.
+        pool: utterances of the pool.
+    """
+    table = _table(items)
+    characters = _characters(messages)
+    metrics = {name: one["value"] for name, one in table.get(ATTACK, {}).items()}
+    intervals = {name: [one["low"], one["high"]] for name, one in table.get(ATTACK, {}).items()}
+    for name, one in characters.get(ATTACK, {}).items():
+        metrics[f"characters_{name}"], intervals[f"characters_{name}"] = one["value"], [one["low"], one["high"]]
+    known = [item for item in items if "symbols" in item]
+    if known:
+        metrics["transcript_length_exact"] = sum(item["symbols"] == item["transcript_symbols"] for item in known) / len(known)
+    case = recipe.case
+    return {
+        "metrics": metrics,
+        "intervals": intervals,
+        "table": table,
+        "characters": characters,
+        "threat_model": {
+            "message": leak.summary(),
+            "knowledge": knowledge.summary(),
+            "weights": "fresh" if case.victim.run is None else f"best checkpoint of {case.victim.run}",
+            "attack": case.attack.to_dict(),
+        },
+        "protocol": _protocol(recipe, table, characters, pool),
+        "cost": {
+            "seconds": math.fsum(message["seconds"] for message in messages),
+            "gradients": sum(message["gradients"] for message in messages),
+            "messages": len(messages),
+            "utterances": len(items),
+        },
+        "notes": list(dict.fromkeys(notes)),
+        "seed": recipe.recipe.seed,
+        "victim": leak.victim,
+    }
+
+
+def _table(items: Sequence[Item]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the estimates of every method; empty for an attack that looks for no features."""
+    if not all("scores" in item for item in items):
+        return {}
+    methods = items[0]["scores"]
+    rows = [
+        {"method": method, "id": item["id"], "speaker": item["speaker"], "scores": item["scores"][method]}
+        for method in methods
+        for item in items
+    ]
+    found = reconstruction_table(rows)
+    return {method: {name: dict(estimate._asdict()) for name, estimate in scores.items()} for method, scores in found.items()}
+
+
+def _characters(messages: Sequence[Item]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return precision, recall and exact matches of every method, over messages."""
+    if not all("counts" in message for message in messages):
+        return {}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for method in messages[0]["counts"]:
+        counts = [message["counts"][method] for message in messages]
+        parts = {
+            "precision": ([one["hits"] for one in counts], [one["claimed"] for one in counts]),
+            "recall": ([one["hits"] for one in counts], [one["present"] for one in counts]),
+            "exact": ([one["exact"] for one in counts], [1] * len(counts)),
+        }
+        found[method] = {name: _ratio(above, below) for name, (above, below) in parts.items() if sum(below)}
+    return found
+
+
+def _ratio(above: Sequence[int], below: Sequence[int]) -> dict[str, float]:
+    interval = bootstrap_ratio(above, below)
+    return {"value": sum(above) / sum(below), "low": interval.low, "high": interval.high, "messages": len(above)}
+
+
+def _protocol(recipe: AttackRecipe, table: Mapping[str, Any], characters: Mapping[str, Any], pool: int) -> dict[str, str]:
+    stated = {"utterances": f"{recipe.case.utterances.count} of {recipe.case.utterances.split}, by the hash of their ids"}
+    if table:
+        stated["features"] = PROTOCOL
+        stated["raw_mae"] = "of the features as the network takes them"
+        stated["order"] = (
+            "reconstructions of one message are assigned to its utterances so that the sum of errors is least (helps the attack)"
+        )
+        stated["identified"] = f"nearest of {pool} utterances by shape; by chance {1 / pool:.1%}"
+        stated["scale of sound and mel_psnr"] = (
+            "mean and deviation before normalisation are averages of other utterances of the split, for truth and reconstruction alike; "
+            "the range of mel_psnr is that of the truth"
+        )
+        stated["intervals"] = "95 %, speakers resampled before utterances, of this one seed"
+        learned = recipe.case.victim.run is not None
+        stated["words"] = (
+            "greedy decoding by the victim's own network of the features; true_input is what it makes of the truth"
+            if learned
+            else "none: fresh weights recognise nothing"
+        )
+    if characters:
+        stated["characters"] = "the set of all characters of a message, the space included; intervals resample messages"
+    return stated
