@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from auscult.report import (
+    attack_figure,
+    attack_page,
     data_flow,
     learning_curves,
     model_architecture,
@@ -13,6 +15,7 @@ from auscult.report import (
     spectrogram_analysis,
     training_progress,
 )
+from auscult.report.attack_record import read_attack
 from auscult.report.check_record import read_check
 from auscult.report.figure import house_style, save
 from auscult.report.item_kinds import drawings
@@ -76,4 +79,27 @@ def draw_training(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path
             for name, draw in drawings(judged).items():
                 figure, tables = draw(training, judged)
                 written += save(figure, training.run.figures_folder, name, tables, formats)
+    return written
+
+
+def draw_attack(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Draw `attack_reconstructions` and `attack_course`, where there is something to show, into an attack run's `figures` folder.
+
+    Args:
+        run_path: a run directory of `auscult attack`.
+        formats: as for `draw_check`.
+
+    Returns:
+        Every picture written.
+
+    Raises:
+        UserError: the path is no run, its files are damaged, or the folder cannot be written.
+    """
+    attack = read_attack(run_path)
+    written: list[Path] = []
+    drawn = {attack_page.RECONSTRUCTIONS: attack_figure.draw_reconstructions, attack_page.COURSE: attack_figure.draw_course}
+    with house_style():
+        for name in attack_page.figures_of(attack):
+            figure, tables = drawn[name](attack)
+            written += save(figure, attack.run.figures_folder, name, tables, formats)
     return written

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from auscult.errors import UserError
-from auscult.report import check_page, training_page
+from auscult.report import attack_page, check_page, training_page
+from auscult.report.attack_record import read_attack
 from auscult.report.check_record import read_check
-from auscult.report.draw import CHECK_FIGURES, draw_check, draw_training
+from auscult.report.draw import CHECK_FIGURES, draw_attack, draw_check, draw_training
 from auscult.report.html_parts import page
 from auscult.report.item_kinds import drawings
 from auscult.report.train_record import read_judged, read_training
@@ -24,13 +25,13 @@ def write_report(run_path: Path) -> Path:
     """Write `report.html` into a run directory, drawing its figures first where they are missing or older than what they show.
 
     Args:
-        run_path: a run directory of `auscult check` or `auscult train`, in any state.
+        run_path: a run directory of `auscult check`, `auscult train` or `auscult attack`, in any state.
 
     Returns:
         The page.
 
     Raises:
-        UserError: the path is no run, its log holds no check and no training, or the page cannot be written.
+        UserError: the path is no run, its log holds no check, training or attack, or the page cannot be written.
     """
     run = RunDirectory.open(run_path)
     verb = next((event.get("verb") for event in reversed(run.events.read()) if event["event"] == "start"), None)
@@ -48,9 +49,20 @@ def write_report(run_path: Path) -> Path:
         if _stale(run.path, ["learning_curves", *(name for one in results for name in drawings(one))], sources):
             draw_training(run.path)
         pieces = training_page.body(read_training(run.path))
+    elif verb == "attack":
+        attack = read_attack(run.path)
+        sources = [
+            run.events.path,
+            *filter(Path.is_file, [run.path / "summary" / "attack.json"]),
+            *sorted((run.path / "arrays").glob("*.npz")),
+        ]
+        if _stale(run.path, attack_page.figures_of(attack), sources):
+            draw_attack(run.path)
+        pieces = attack_page.body(attack)
     else:
         raise UserError(
-            f"{run.path}: has nothing to report yet, its log has no check and no training; start it with `auscult train` or `auscult check`"
+            f"{run.path}: has nothing to report yet, its log has no check, training or attack; start it with `auscult train`, "
+            "`auscult check` or `auscult attack`"
         )
     path = run.path / "report.html"
     write_atomic(path, page(run.path.name, pieces))
