@@ -88,7 +88,7 @@ def _claims(summary: Mapping[str, Any]) -> str:
 
 def _figures(attack: AttackRun) -> list[str]:
     captions = {
-        RECONSTRUCTIONS: "True features and their reconstruction from the message, on one scale of colours: worst, middle and best of some.",
+        RECONSTRUCTIONS: "True features and their reconstruction from the message, on one scale of colours: worst, middle, best of some.",
         COURSE: "What the attack reported; a low objective is no evidence of a good reconstruction.",
     }
     pictures = [figure(attack.run.path / "figures" / f"{name}.png", captions[name]) for name in figures_of(attack)]
