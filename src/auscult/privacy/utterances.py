@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.data.selection import nested_subset
 from auscult.data.strings import speaker_of
@@ -85,7 +83,7 @@ def _beginning(batch: RecognitionBatch, seconds: float | None, task: Recognition
     tokens = tokens[: max(1, round(len(tokens) * kept / there))] if kept < there else tokens
     while tokens and task.alphabet.labels[tokens[-1]] == " ":
         tokens = tokens[:-1]
-    return RecognitionBatch.pad([np.array(batch.samples[0, :kept])], [tokens], batch.ids)
+    return RecognitionBatch.pad([batch.samples[0, :kept].numpy()], [tokens], batch.ids)
 
 
 def _fits(batch: RecognitionBatch, model: RecognitionModel) -> bool:
