@@ -78,9 +78,9 @@ class Matching:
         if self.kept is not None:
             self.target = {name: value * self.kept[name] for name, value in self.target.items()}
 
-    def message(self, frames: Tensor) -> dict[str, Tensor]:
-        """Return what clients with a guess (utterances, frames, width) would have sent, for the target's names."""
-        return self._message(frames.detach(), graph=False)
+    def message(self, frames: Tensor, graph: bool = False) -> dict[str, Tensor]:
+        """Return what clients with a guess (utterances, frames, width) would have sent; with `graph`, differentiable."""
+        return self._message(frames if graph else frames.detach(), graph)
 
     def value(self, frames: Tensor) -> float:
         """Return the distance of one guess (utterances, frames, width)."""

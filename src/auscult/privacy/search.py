@@ -33,7 +33,9 @@ def starting_point(start: Start, matching: Matching, generator: torch.Generator)
     return torch.where(mask[..., None], drawn, 0.0).to(matching.dtype)
 
 
-def warnings(matching: Matching, layers: tuple[str, ...], generator: torch.Generator, differentiates: bool) -> tuple[str, ...]:
+def warnings(
+    matching: Matching, layers: tuple[str, ...], generator: torch.Generator, differentiates: bool, guesses_masks: bool = False
+) -> tuple[str, ...]:
     """Return sentences about what stands between the lowest objective and the truth.
 
     Args:
@@ -41,6 +43,7 @@ def warnings(matching: Matching, layers: tuple[str, ...], generator: torch.Gener
         layers: that are matched.
         generator: of the kink test.
         differentiates: whether the attack follows a derivative of the message, which kinks make meaningless.
+        guesses_masks: whether the attack searches for dropout masks too.
     """
     found = []
     moving = ("all",) if matching.leak.steps > 1 else layers  # local steps move everything, whatever is sent
@@ -49,7 +52,9 @@ def warnings(matching: Matching, layers: tuple[str, ...], generator: torch.Gener
         test = kink_test(matching.victim, moving, point, matching.lengths, matching.tokens, matching.token_lengths, generator)
         if not test.passed:
             found.append(test.describe())
-    if matching.leak.dropout > 0:
+    if matching.leak.dropout > 0 and guesses_masks:
+        found.append("masks are guessed: with so many unknowns, a low objective is reached without the truth")
+    elif matching.leak.dropout > 0:
         found.append("clients dropped values with masks that were not sent; the objective is not 0 at the truth")
     if matching.leak.defences:
         found.append(f"the message went through {', '.join(matching.leak.defences)}; the objective is not 0 at the truth")
