@@ -59,10 +59,15 @@ def attacked(attack: Attack, victim: Victim, **settings: object) -> tuple[Recons
     return found, recorder
 
 
-@pytest.mark.parametrize("name", ["deepspeech1", "deepspeech2"])
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"method": "pearlmutter"}, {"signed": True, "projection": "front_end"}, {"optimizer": "lbfgs", "rate": 1.0, "dtype": "float64"}],
+    ("name", "arguments"),
+    [
+        ("deepspeech1", {}),
+        ("deepspeech1", {"optimizer": "lbfgs", "rate": 1.0, "dtype": "float64"}),
+        ("deepspeech2", {}),
+        ("deepspeech2", {"method": "pearlmutter"}),
+        ("deepspeech2", {"signed": True, "projection": "front_end"}),
+    ],
 )
 def test_the_objective_falls_tenfold(name: str, arguments: dict[str, Any]) -> None:
     found, recorder = attacked(GradientMatching(**{"restarts": 1, "iterations": 30, "rate": 0.1, **arguments}), small_victim(name))
@@ -100,8 +105,7 @@ ATTACKS: dict[str, Attack] = {
 }
 
 
-@pytest.mark.parametrize("name", ATTACKS)
-@pytest.mark.parametrize("stop_after", [1, 2])
+@pytest.mark.parametrize(("name", "stop_after"), [("adam", 1), ("adam", 2), ("lbfgs", 2), ("hessian_free", 1)])
 def test_a_stopped_attack_continues_to_the_same_bits(name: str, stop_after: int) -> None:
     victim = small_victim("deepspeech1")
     leak, knowledge, _ = taken(victim)
