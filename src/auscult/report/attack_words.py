@@ -55,8 +55,12 @@ def threat_model(threat: Mapping[str, Any]) -> list[str]:
         "Clients defend themselves: " + "; ".join(message["defences"]) + "."
         if message["defences"]
         else "Clients do not defend themselves.",
-        "Attack: " + ", ".join(f"{key} {value}" if key != "name" else str(value) for key, value in attack.items()) + ".",
+        "Attack: " + ", ".join([str(attack["name"]), *(f"{key} {_plain(value)}" for key, value in attack.items() if key != "name")]) + ".",
     ]
+
+
+def _plain(value: Any) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _received(message: Mapping[str, Any]) -> str:
