@@ -124,3 +124,12 @@ def test_random_overrides(overrides: list[str]) -> None:
 
 def test_the_unmutated_recipe_is_valid() -> None:
     assert isinstance(outcome(write_yaml(VALID)), Recipe)
+
+
+def test_a_key_spelled_like_a_union_tag_is_an_unknown_key() -> None:
+    with pytest.raises(UserError, match="<adam>: unknown key"):
+        Recipe.from_dict({"": None, "<adam>": None, "name": "adam"})
+    values = copy.deepcopy(VALID)
+    values["optimizer"]["<adam>"] = 1
+    with pytest.raises(UserError, match=r"optimizer\.<adam>: unknown key"):
+        Recipe.from_dict(values)

@@ -65,9 +65,10 @@ def written_path(root: Node, location: Sequence[str | int]) -> Path:
     path: list[str | int] = []
     for position, part in enumerate(location):
         name = node.child("name") if node is not None else None
-        if name is not None and part == tag(str(name.value)):
-            continue
         child = node.child(part) if node is not None else None
+        written = child is not None and position == len(location) - 1  # a key that somebody spelled like a tag
+        if name is not None and part == tag(str(name.value)) and not written:
+            continue
         if child is not None:
             node = child
             path.append(part)
