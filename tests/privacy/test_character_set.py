@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -11,16 +13,18 @@ from auscult.metrics.disclosure import character_set_scores
 from auscult.privacy.attack import Reconstruction, Watch
 from auscult.privacy.attacks.character_set import CharacterSet
 from auscult.privacy.capture import LeakSettings, capture
+from auscult.privacy.defence import Defence
+from auscult.privacy.defences.gaussian_noise import GaussianNoise
 from auscult.privacy.message import Knowledge, Leak, Truth
 from auscult.privacy.victim import Victim
 from auscult.streams import Streams
 from auscult.testing.victims import random_batch, small_victim
 
 
-def taken(victim: Victim, utterances: int = 1, seed: int = 0, **settings: object) -> tuple[Leak, Truth]:
+def taken(victim: Victim, utterances: int = 1, seed: int = 0, defences: Sequence[Defence] = (), **settings: object) -> tuple[Leak, Truth]:
     chosen = LeakSettings(**{"layers": ("fc",), "batch": utterances, **settings})  # type: ignore[arg-type]
     batch = random_batch(victim, utterances, symbols=8, seed=seed)
-    leak, _, truth = capture(victim, [batch], ["a"] * utterances, chosen, Streams(seed))
+    leak, _, truth = capture(victim, [batch], ["a"] * utterances, chosen, Streams(seed), defences)
     return leak, truth
 
 
@@ -64,6 +68,19 @@ def test_training_makes_no_false_alarms() -> None:
         scores = character_set_scores(spoken(truth), set(found))
         assert scores.precision == 1.0
         assert scores.recall > 0.5
+
+
+@pytest.mark.parametrize("share", [1e-3, 1e-1])
+def test_noise_makes_no_characters_up_and_ends_proof(share: float) -> None:
+    victim = small_victim("deepspeech1", hidden=256)
+    plain, _ = taken(victim)
+    leak, truth = taken(victim, defences=[GaussianNoise(share * float(plain.tensors["fc.weight"].std()))])
+    found = attack(victim, leak)
+    assert found.characters is not None
+    scores = character_set_scores(spoken(truth), set(found.characters))
+    assert scores.precision == 1.0
+    assert scores.recall > 0.7
+    assert any("not proved" in note for note in found.notes)
 
 
 def test_normalised_activations_give_a_guess_and_say_so() -> None:

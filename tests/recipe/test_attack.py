@@ -54,7 +54,7 @@ def test_one_defence_needs_no_list(defence: Any, overrides: list[str]) -> None:
 def test_all_errors_come_at_once_with_the_nearest_word() -> None:
     overrides = ["leak.bach=2", "defence.name=gaussian_noise", "defence.sgima=1", "attack.flor=1", "utterences.count=3"]
     with pytest.raises(UserError) as raised:
-        AttackRecipe.from_dict(ATTACKED, overrides)
+        AttackRecipe.from_dict({**BASE, "attack": {"name": "character_set"}}, overrides)
     for named in ('did you mean "batch"', 'did you mean "sigma"', 'did you mean "floor"', 'did you mean "utterances"'):
         assert named in str(raised.value)
 
