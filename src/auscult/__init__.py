@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "Recipe": "auscult.recipe",
     "RunIndex": "auscult.runs.index",
+    "attack": "auscult.privacy.run",
     "audit": "auscult.training.audit",
     "check": "auscult.training.check",
     "evaluate": "auscult.training.evaluate",
@@ -40,6 +41,7 @@ _WHERE = {
 __all__ = [
     "Recipe",
     "RunIndex",
+    "attack",
     "audit",
     "check",
     "evaluate",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from auscult.metrics.scoring import score_wer
     from auscult.metrics.separation_scoring import score_separation
     from auscult.metrics.trial_scores import score_eer
+    from auscult.privacy.run import attack
     from auscult.recipe import Recipe
     from auscult.report.html import write_report
     from auscult.runs.index import RunIndex

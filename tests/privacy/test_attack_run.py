@@ -187,6 +187,38 @@ def test_bad_input_is_one_sentence(guess: type[Guess], values: dict[str, Any], t
     ):
         with pytest.raises(UserError, match=said):
             attacked(values, tmp_path, *overrides)
+        assert not list(tmp_path.glob("*-attack")), "a run that never began leaves no folder"
+
+
+def test_a_run_that_found_something_is_kept_when_its_input_turns_bad(
+    guess: type[Guess], values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(runs: int, step: int) -> None:
+        if runs == 2:
+            raise UserError("no more")
+
+    monkeypatch.setattr(Guess, "strike", staticmethod(strike))
+    with pytest.raises(UserError, match="no more"):
+        attacked(values, tmp_path)
+    [path] = tmp_path.glob("*-attack")
+    assert RunDirectory.open(path).state is State.CRASHED
+
+
+def test_other_verbs_say_what_an_attack_is(
+    guess: type[Guess], values: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = attacked(values, tmp_path)
+    for words in (["evaluate", str(result.run)], ["transcribe", str(result.run), "some.wav"]):
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert "is an attack, which has no model of its own" in said
+        assert said.count("\n") == 1
+    assert main(["runs", "--root", str(tmp_path), "--json"]) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["snr"] == result.summary["metrics"]["snr"]
+    assert main(["runs", "--root", str(tmp_path)]) == 0
+    heads = capsys.readouterr().out.split("\n")[0].split()
+    assert heads == ["run", "state", "updates", "seed", "snr", "duration"]
 
 
 def test_a_message_of_another_reduction_is_refused(

@@ -11,7 +11,9 @@ from auscult.cli.options import AsJson, Root
 from auscult.cli.output import emit, print_table
 from auscult.errors import UserError
 
-SHOWN = ("run", "state", "updates", "seed", "wer", "cer", "duration")
+FACTS = ("run", "state", "updates", "seed")
+METRICS = ("wer", "cer", "eer", "frame_error", "si_sdri", "snr")
+"""The one or two figures of each task that runs are known by; columns that no listed run has are left out."""
 
 
 def runs(
@@ -30,7 +32,8 @@ def runs(
     rows = index.rows(where=_conditions(where or []), sort=sort, descending=descending)[:limit]
 
     def table() -> None:
-        columns = [*SHOWN, *([sort] if sort and sort not in SHOWN else [])]
+        shown = [*FACTS, *(name for name in METRICS if any(row.get(name) is not None for row in rows)), "duration"]
+        columns = [*shown, *([sort] if sort and sort not in shown else [])]
         print_table(columns, [[row.get(column) for column in columns] for row in rows], None if rows else f"no runs in {root}")
 
     emit(rows, as_json, table)

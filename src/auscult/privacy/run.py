@@ -6,6 +6,7 @@ truth is kept out of the attack by the types it is called with, and reaches the 
 
 from __future__ import annotations
 
+import shutil
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,7 @@ def attack(recipe: AttackRecipe | str | Path, *overrides: str, root: str | Path 
             )
         return AttackResult(run.path, summary, run.read_items("attack"), True, notes)
     with run.lock(), listening() as request, closing(Journal(run)) as journal:
+        new = run.state is State.QUEUED
         if not run.checkpoint("message-0").exists() and not run.checkpoint("message-0-state").exists():
             run.events.path.unlink(missing_ok=True)  # nothing of an earlier start is left to go on from
         run.set_state(State.RUNNING)
@@ -95,6 +97,9 @@ def attack(recipe: AttackRecipe | str | Path, *overrides: str, root: str | Path 
             chosen = choose(task, victim.model, recipe.case.utterances)
             summary, items = _attack_all(recipe, task, victim, chosen, run, journal, request, progress)
         except BaseException as error:
+            if new and isinstance(error, UserError) and not any(run.checkpoint("any").parent.glob("*.pt")):
+                shutil.rmtree(run.path)  # nothing was found out here, and the message says what to change
+                raise
             stopped = isinstance(error, Interrupted | KeyboardInterrupt)
             run.set_state(State.CANCELLED if stopped else State.CRASHED, str(error) or type(error).__name__)
             raise

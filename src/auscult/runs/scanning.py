@@ -1,6 +1,6 @@
 """One run directory to one row of the index, reading as little as possible.
 
-A row costs four small files; the event log, which may be large, is read from its end only. A damaged file makes a row
+A row costs a few small files; the event log, which may be large, is read from its end only. A damaged file makes a row
 that says so in "problem": one broken run must not hide the others.
 """
 
@@ -21,13 +21,14 @@ COLUMNS = ("run", "task", "model", "verb", "state", "reason", "updates", "create
 """Columns every row has; "updates" is the last one logged, "created" unix seconds, "duration" seconds spent running,
 "split" which split the metrics beside them were measured on."""
 
-_SPLITS = ("test", "validation")
-_WATCHED = ("state.json", "events.jsonl", "summary/test.json", "summary/validation.json")
+_SPLITS = ("test", "validation", "attack", "sweep")
+"""Summaries by what they are of, the first there is wins; runs that train nothing have one called after their verb."""
+_WATCHED = ("state.json", "events.jsonl", *(f"summary/{split}.json" for split in _SPLITS))
 _TAIL = 1 << 16
 
 
 def signature(folder: str) -> str:
-    """Return a text that changes when anything a row depends on does: time, size and file number of the four files."""
+    """Return a text that changes when anything a row depends on does: time, size and file number of the watched files."""
     parts = []
     for name in _WATCHED:
         try:
@@ -58,7 +59,7 @@ def scan(run: Path) -> dict[str, Any]:
 
 
 def _metrics(run: Path, evaluated: dict[str, Any] | None) -> tuple[str | None, dict[str, float]]:
-    """Metrics of one split, so that a row never mixes two: test, else validation, else the last evaluation in the log."""
+    """Metrics of one split, that a row never mixes two: test, else validation, else of an attack, else the last evaluation in the log."""
     for split in _SPLITS:
         path = run / "summary" / f"{split}.json"
         if path.exists():

@@ -16,6 +16,7 @@ import torch
 from auscult.errors import UserError
 from auscult.recipe import Recipe
 from auscult.runs.directory import RunDirectory
+from auscult.runs.files import read_json
 from auscult.runs.identity import Identity
 from auscult.tasks.base import Item, Task
 from auscult.training.checkpoint import load_checkpoint, load_weights
@@ -93,7 +94,18 @@ def evaluate(run: str | Path, *overrides: str, split: str = "test", checkpoint: 
 
 
 def recipe_of(directory: RunDirectory, overrides: tuple[str, ...] = ()) -> Recipe:
-    """Return the resolved recipe a run directory was made from, with changes."""
+    """Return the resolved recipe a run directory was made from, with changes.
+
+    Raises:
+        UserError: the run trained nothing: it is an attack, or a sweep of attacks.
+    """
+    verb = read_json(directory.path / "run.json").get("verb")
+    if verb in ("attack", "sweep"):
+        kind = "an attack" if verb == "attack" else "a sweep of attacks"
+        raise UserError(
+            f"{directory.path}: is {kind}, which has no model of its own and is scored already (summary/{verb}.json, `auscult report` "
+            "draws it); name a run of `auscult train`"
+        )
     return Recipe.load(directory.path / "recipe.yaml", overrides=list(overrides))
 
 
