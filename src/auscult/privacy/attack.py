@@ -33,6 +33,7 @@ class Reconstruction:
         objective: value of what was minimised, as the attacker sees it; lower is better.
         gradients: how many gradients of the victim's loss were computed.
         notes: sentences about what did not hold (a test that failed, a rank that was too low).
+        gave_up: why the attack itself says that its features are no reconstruction; None where it stands by them.
     """
 
     features: tuple[Tensor, ...] | None = None
@@ -42,6 +43,7 @@ class Reconstruction:
     objective: float | None = None
     gradients: int = 0
     notes: tuple[str, ...] = ()
+    gave_up: str | None = None
 
 
 @dataclass

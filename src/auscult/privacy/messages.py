@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from auscult.data.recognition_batch import RecognitionBatch
 from auscult.errors import UserError
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.capture import capture
+from auscult.privacy.defence import Defence
 from auscult.privacy.message import Knowledge, Leak, Truth
+from auscult.privacy.utility import UNTOUCHED, message_utility
 from auscult.privacy.utterances import Chosen, joined
 from auscult.privacy.victim import Victim
 from auscult.recipe.attack import AttackRecipe
@@ -46,6 +49,7 @@ class Done:
         places: of its utterances in the pool.
         found: by the attack.
         seconds: that the attack took, over all processes that worked on it.
+        utility: what defences left of the message's use, see `auscult.privacy.utility`.
     """
 
     leak: Leak
@@ -54,6 +58,7 @@ class Done:
     places: tuple[int, ...]
     found: Reconstruction
     seconds: float
+    utility: dict[str, float]
 
 
 class Messages:
@@ -90,22 +95,31 @@ class Messages:
             Interrupted: a stop was asked for.
         """
         places = tuple(range(number * self.size, (number + 1) * self.size))
-        leak, knowledge, truth = self._captured(number, places)
+        leak, knowledge, truth = self._captured(number, places, self._defences())
         kept = self.run.checkpoint(f"message-{number}")
         if not kept.exists():
-            self._attack(number, leak, knowledge)
+            self._attack(number, leak, knowledge, self._utility(number, places, leak))
         content = self._load(f"message-{number}")
-        return Done(leak, knowledge, truth, places, _reconstruction(content["found"]), content["seconds"])
+        return Done(leak, knowledge, truth, places, _reconstruction(content["found"]), content["seconds"], content["utility"])
 
-    def _captured(self, number: int, places: Sequence[int]) -> tuple[Leak, Knowledge, Truth]:
-        settings = self.recipe.case.leak
-        groups = [places[first : first + settings.batch] for first in range(0, len(places), settings.batch)]
-        batches = [joined([self.chosen.pool[place] for place in group]) for group in groups]
-        defences = [section.build() for section in self.recipe.case.defence]
-        streams = Streams(self.streams.integer("clients", number))
-        return capture(self.victim, batches, [self.chosen.speakers[place] for place in places], settings, streams, defences)
+    def _defences(self) -> list[Defence]:
+        return [section.build() for section in self.recipe.case.defence]
 
-    def _attack(self, number: int, leak: Leak, knowledge: Knowledge) -> None:
+    def _batches(self, places: Sequence[int]) -> list[RecognitionBatch]:
+        size = self.recipe.case.leak.batch
+        groups = [places[first : first + size] for first in range(0, len(places), size)]
+        return [joined([self.chosen.pool[place] for place in group]) for group in groups]
+
+    def _captured(self, number: int, places: Sequence[int], defences: Sequence[Defence]) -> tuple[Leak, Knowledge, Truth]:
+        streams, speakers = Streams(self.streams.integer("clients", number)), [self.chosen.speakers[place] for place in places]
+        return capture(self.victim, self._batches(places), speakers, self.recipe.case.leak, streams, defences)
+
+    def _utility(self, number: int, places: Sequence[int], leak: Leak) -> dict[str, float]:
+        if not leak.defences:
+            return dict(UNTOUCHED)
+        return message_utility(self.victim, self._batches(places), self._captured(number, places, ())[0], leak)
+
+    def _attack(self, number: int, leak: Leak, knowledge: Knowledge, utility: dict[str, float]) -> None:
         began = time.monotonic()
         state = f"message-{number}-state"
         begun = self._load(state) if self.run.checkpoint(state).exists() else None
@@ -121,7 +135,7 @@ class Messages:
         )
         made: Attack = self.recipe.case.attack.build()
         found = made.run(self.victim, leak, knowledge, watch)
-        self._save(f"message-{number}", found=_plain(found), seconds=before + time.monotonic() - began)
+        self._save(f"message-{number}", found=_plain(found), seconds=before + time.monotonic() - began, utility=utility)
         self.run.checkpoint(state).unlink(missing_ok=True)
         self.journal.write("message", message=number, objective=found.objective, gradients=found.gradients, notes=list(found.notes))
 
@@ -178,6 +192,7 @@ def _plain(found: Reconstruction) -> dict[str, Any]:
         "objective": None if found.objective is None else float(found.objective),
         "gradients": int(found.gradients),
         "notes": list(found.notes),
+        "gave_up": found.gave_up,
     }
 
 
@@ -190,4 +205,5 @@ def _reconstruction(saved: Mapping[str, Any]) -> Reconstruction:
         objective=saved["objective"],
         gradients=saved["gradients"],
         notes=tuple(saved["notes"]),
+        gave_up=saved["gave_up"],
     )

@@ -156,7 +156,7 @@ def _store(
     for done, scored in results:
         found = done.found
         facts = {"objective": found.objective, "gradients": found.gradients, "seconds": done.seconds, "notes": list(found.notes)}
-        told.append({**scored.message, **facts})
+        told.append({**scored.message, **facts, "gave_up": found.gave_up, "utility": done.utility})
     first = results[0][0]
     summary = summarise(recipe, items, told, first.leak, first.knowledge, notes, pool)
     run.write_items("messages", told)

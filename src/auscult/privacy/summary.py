@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from auscult.metrics.bootstrap import bootstrap_ratio
+from auscult.metrics.median_bootstrap import bootstrap_median
 from auscult.metrics.reconstruction import PROTOCOL
 from auscult.metrics.reconstruction_controls import reconstruction_table
 from auscult.privacy.message import Knowledge, Leak
@@ -14,6 +16,12 @@ from auscult.privacy.score_card import ATTACK
 from auscult.recipe.attack import AttackRecipe
 
 Item = Mapping[str, Any]
+
+UTILITY = (
+    "loss_fall: fall of the loss on the batch behind a message by one step along it at its best rate, relative to the message without "
+    "defences at its own best rate; one step, one batch, the layers that were sent; medians over messages"
+)
+"""How `auscult.privacy.utility` measures what a defence costs, to stand beside it."""
 
 
 def summarise(
@@ -36,6 +44,9 @@ def summarise(
     intervals = {name: [one["low"], one["high"]] for name, one in table.get(ATTACK, {}).items()}
     for name, one in characters.get(ATTACK, {}).items():
         metrics[f"characters_{name}"], intervals[f"characters_{name}"] = one["value"], [one["low"], one["high"]]
+    utility = _utility(messages)
+    metrics |= {f"utility_{name}": one["value"] for name, one in utility.items()}
+    intervals |= {f"utility_{name}": [one["low"], one["high"]] for name, one in utility.items()}
     known = [item for item in items if "symbols" in item]
     if known:
         metrics["transcript_length_exact"] = sum(item["symbols"] == item["transcript_symbols"] for item in known) / len(known)
@@ -45,6 +56,7 @@ def summarise(
         "intervals": intervals,
         "table": table,
         "characters": characters,
+        "utility": utility,
         "threat_model": {
             "message": leak.summary(),
             "knowledge": knowledge.summary(),
@@ -94,6 +106,17 @@ def _characters(messages: Sequence[Item]) -> dict[str, dict[str, dict[str, float
     return found
 
 
+def _utility(messages: Sequence[Item]) -> dict[str, dict[str, float]]:
+    """Return the median of each measure of what defences cost, over the messages that have it."""
+    found: dict[str, dict[str, float]] = {}
+    for name in messages[0]["utility"]:
+        values = [message["utility"][name] for message in messages if math.isfinite(message["utility"][name])]
+        if values:
+            interval = bootstrap_median(values)
+            found[name] = {"value": float(median(values)), "low": interval.low, "high": interval.high, "messages": len(values)}
+    return found
+
+
 def _ratio(above: Sequence[int], below: Sequence[int]) -> dict[str, float]:
     interval = bootstrap_ratio(above, below)
     return {"value": sum(above) / sum(below), "low": interval.low, "high": interval.high, "messages": len(above)}
@@ -119,6 +142,8 @@ def _protocol(recipe: AttackRecipe, table: Mapping[str, Any], characters: Mappin
             if learned
             else "none: fresh weights recognise nothing"
         )
+    if recipe.case.defence:
+        stated["utility"] = UTILITY
     if characters:
         stated["characters"] = "the set of all characters of a message, the space included; intervals resample messages"
     return stated

@@ -87,10 +87,11 @@ class FirstLayerSpan(Attack):
         if len(set(lengths)) < len(lengths):
             notes.append(_order_note(apart is not None))
         scaled, more = _scaled(apart or sequences, gradient, bias, context)
-        worst = max(one.gap for one in found.values())
+        worst, doubt = max(one.gap for one in found.values()), None
         if worst > CERTAIN:
-            more.append(f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong")
-        result = Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more))
+            doubt = f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong"
+            more.append(doubt)
+        result = Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more), gave_up=doubt)
         sent = {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors)
         return self._with_characters(victim, leak, result) if sent and apart is not None and not more else result
 
@@ -120,7 +121,8 @@ class FirstLayerSpan(Attack):
 def _saturated(lengths: tuple[int, ...], width: int, features: int) -> Reconstruction:
     note = f"{sum(lengths)} frames are more than {features - width}, the {features} features of a window less {width} of a frame: the span "
     zeros = tuple(from_numpy(np.zeros((one, width))) for one in lengths)
-    return Reconstruction(zeros, objective=1.0, notes=(note + "holds other sequences too, and zeros are returned",))
+    note += "holds other sequences too, and zeros are returned"
+    return Reconstruction(zeros, objective=1.0, notes=(note,), gave_up=note)
 
 
 def _doubts(leak: Leak, gap: float | None) -> list[str]:
