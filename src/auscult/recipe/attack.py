@@ -120,7 +120,7 @@ class AttackRecipe:
     def load(cls, path: str | PathLike[str], overrides: Iterable[str] = ()) -> AttackRecipe:
         """Read a YAML file; arguments and errors as `Recipe.load`."""
         problems: list[Problem] = []
-        return _resolved(apply_overrides(load_layers(Path(path), problems), overrides, problems), problems)
+        return resolve_attack(apply_overrides(load_layers(Path(path), problems), overrides, problems), problems)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], overrides: Iterable[str] = ()) -> AttackRecipe:
@@ -130,17 +130,21 @@ class AttackRecipe:
             raise UserError(f"recipe: expected a dictionary, got {type(values).__name__}")
         root = from_plain(values, "recipe", problems)
         expand_selections(root)
-        return _resolved(apply_overrides(root, overrides, problems), problems)
+        return resolve_attack(apply_overrides(root, overrides, problems), problems)
 
 
 def load_recipe(path: str | PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe of either kind: with the sections of an attack where the file or an override has one."""
     problems: list[Problem] = []
     root = apply_overrides(load_layers(Path(path), problems), overrides, problems)
-    return resolve(root, problems) if root.child("attack") is None else _resolved(root, problems).recipe
+    return resolve(root, problems) if root.child("attack") is None else resolve_attack(root, problems).recipe
 
 
-def _resolved(root: Node, problems: list[Problem]) -> AttackRecipe:
+def resolve_attack(root: Node, problems: list[Problem]) -> AttackRecipe:
+    """Fill in and validate a document; arguments and errors as `auscult.recipe.recipe.resolve`."""
+    grid = root.value.pop("sweep", None) if isinstance(root.value, dict) else None
+    if grid is not None:
+        problems.append(Problem(grid.place, ("sweep",), "describes a grid of attacks, and this is one; run it with `auscult attack sweep`"))
     defence = root.child("defence")
     if defence is not None and isinstance(defence.value, dict):
         defence.value = [Node(defence.value, defence.place)]

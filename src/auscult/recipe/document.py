@@ -105,6 +105,15 @@ def apply_overrides(root: Node, overrides: Iterable[str], problems: list[Problem
     return root
 
 
+def lay_over(root: Node, path: Sequence[str], value: Node, problems: list[Problem]) -> None:
+    """Lay a value over what stands at a path of a document, in place: mappings merge as those of an upper layer do."""
+    below: Node | None = root
+    for part in path:
+        below = below.child(int(part) if isinstance(below.value, list) and part.isdigit() else part) if below is not None else None
+    _set(root, path, value if below is None else merge(below, value, tuple(path)), problems)
+    expand_selections(root)
+
+
 def _parse(text: str, problems: list[Problem]) -> tuple[tuple[str, ...], Node]:
     key, equals, value = text.partition("=")
     path = tuple(part.strip() for part in key.split("."))
