@@ -30,6 +30,8 @@ class Reconstruction:
         characters: characters that occur in the batch's transcripts.
         by_utterance: characters of each utterance, in the order of the features.
         symbols: length of each transcript, likewise.
+        transcripts: of each utterance, likewise; None where none was found.
+        proved: whether each transcript, put back through the network, predicts the message, and its nearest rivals do not.
         objective: value of what was minimised, as the attacker sees it; lower is better.
         gradients: how many gradients of the victim's loss were computed.
         notes: sentences about what did not hold (a test that failed, a rank that was too low).
@@ -40,6 +42,8 @@ class Reconstruction:
     characters: frozenset[str] | None = None
     by_utterance: tuple[frozenset[str], ...] | None = None
     symbols: tuple[int, ...] | None = None
+    transcripts: tuple[str | None, ...] | None = None
+    proved: tuple[bool, ...] | None = None
     objective: float | None = None
     gradients: int = 0
     notes: tuple[str, ...] = ()

@@ -54,7 +54,7 @@ def occupancies(victim: Victim, leak: Leak, features: Sequence[Tensor]) -> tuple
         features: (frames, width) of each utterance of the batch.
     """
     step = -leak.rate if leak.kind == "delta" and leak.rate is not None else 1.0
-    seen = [_forward(victim, one) for one in features]
+    seen = [seen_by_output(victim, one) for one in features]
     units = np.concatenate([hidden for hidden, _ in seen])
     units = np.concatenate([units, np.ones((len(units), 1))], axis=1)  # (all frames, hidden + 1)
     rows = np.concatenate([leak.tensors[WEIGHT].double().cpu().numpy(), leak.tensors[BIAS].double().cpu().numpy()[:, None]], axis=1) / step
@@ -64,10 +64,10 @@ def occupancies(victim: Victim, leak: Leak, features: Sequence[Tensor]) -> tuple
     errors = ((rows @ right.T) * inverse @ left.T).T  # (all frames, classes): c (p - gamma)
     ends = np.cumsum([len(hidden) for hidden, _ in seen])[:-1]
     parts = zip(np.split(errors, ends), seen, strict=True)
-    return [_read(victim, error, probabilities) for error, (_, probabilities) in parts], condition
+    return [read_errors(victim, error, probabilities) for error, (_, probabilities) in parts], condition
 
 
-def _forward(victim: Victim, features: Tensor) -> tuple[Array, Array]:
+def seen_by_output(victim: Victim, features: Tensor) -> tuple[Array, Array]:
     """Return what the output layer sees (frames, hidden) and the probabilities (frames, classes)."""
     kept: list[Tensor] = []
     layer = victim.model.get_submodule("fc")
@@ -82,7 +82,8 @@ def _forward(victim: Victim, features: Tensor) -> tuple[Array, Array]:
     return kept[0][0].double().numpy(), output.logits[0].double().softmax(-1).numpy()
 
 
-def _read(victim: Victim, errors: Array, probabilities: Array) -> Occupancy:
+def read_errors(victim: Victim, errors: Array, probabilities: Array) -> Occupancy:
+    """Return what c (p - gamma) of one utterance says, (frames, classes), beside the probabilities p, (frames, classes)."""
     ratios = np.sort(errors.sum(0) / probabilities.sum(0))
     scale = float(np.median(ratios[-AGREEING:]))
     posteriors = probabilities - errors / scale if scale > 0 else np.zeros_like(probabilities)

@@ -49,6 +49,9 @@ strength; a length that is wrong by a frame had 0.1 or more."""
 EXACT = 1e-6
 """The same for features that are near enough to solve for characters (85 dB or more)."""
 
+MIXED = "utterances of one length come out as mixtures of one another"
+"""Says that features are of no use for anything that needs an utterance."""
+
 
 class NullSpace(NamedTuple):
     """Sequences whose windows lie in the span.
@@ -110,7 +113,7 @@ class FirstLayerSpan(Attack):
         if condition > occupancy.SOUND:
             note = f"frames look too much alike to the output layer (condition {condition:.1g}): no characters are claimed"
             return replace(found, notes=(*found.notes, note))
-        sets, doubts = tuple(one.characters for one in read), _doubts(leak, found.objective)
+        sets, doubts = tuple(one.characters for one in read), doubts_of(leak, found.objective)
         if doubts:
             found = replace(found, notes=(*found.notes, f"{' and '.join(doubts)}: characters are a guess, and no lengths are claimed"))
         counted = leak.reduction == "target_mean" and all(one.scale > 0 for one in read) and not doubts
@@ -125,7 +128,7 @@ def _saturated(lengths: tuple[int, ...], width: int, features: int) -> Reconstru
     return Reconstruction(zeros, objective=1.0, notes=(note,), gave_up=note)
 
 
-def _doubts(leak: Leak, gap: float | None) -> list[str]:
+def doubts_of(leak: Leak, gap: float | None) -> list[str]:
     """Return why the output layer's gradient may not be that of the attacker's network on the features that were found."""
     doubts = ["masks of dropout are unknown"] if leak.dropout > 0 else []
     doubts += [f"the message was changed ({', '.join(leak.defences)})"] if leak.defences else []
@@ -238,7 +241,7 @@ def _taken_apart(sequences: list[Array], gradient: Array, context: int, random: 
 def _order_note(apart: bool) -> str:
     if apart:
         return "utterances of one length were told apart; which comes first in the batch is unknown, and they are in an order of their own"
-    return "utterances of one length come out as mixtures of one another"
+    return MIXED
 
 
 def _scaled(sequences: list[Array], gradient: Array, bias: Array | None, context: int) -> tuple[list[Array], list[str]]:
