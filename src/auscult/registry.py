@@ -62,6 +62,10 @@ class _Injected:
 
 INJECTED = _Injected()
 
+LATER: dict[str, Any] = {"affects_result": "unless default"}
+"""`Field(json_schema_extra=LATER)` marks a key that was added after runs had been made without it: at its default it stays out of the
+recipe's hash, so that those runs remain the same runs."""
+
 
 @dataclass(frozen=True)
 class Component:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,19 +33,24 @@ def train(
         from auscult.report.html import write_report
 
         document = write_report(result.run)
-    value = {
+    value: dict[str, Any] = {
         "run": result.run, "action": result.action, "state": result.state, "validation": result.metrics, "notes": result.notes,
-        "report": document,
+        "report": document, **({"privacy": result.privacy} if result.privacy is not None else {}),
     }  # fmt: skip
     emit(value, as_json, lambda: _text(value))
 
 
-def _text(value: dict[str, object]) -> str:
-    lines = [f"note: {note}" for note in value["notes"]]  # type: ignore[attr-defined]
+def _text(value: dict[str, Any]) -> str:
+    from auscult.training.dp_accountant import sentence
+
+    lines = [f"note: {note}" for note in value["notes"]]
     lines.append(f"{value['action']}: {value['run']} ({value['state']})")
     metrics = value["validation"]
     if isinstance(metrics, dict) and metrics:
         lines.append("validation: " + ", ".join(f"{key} {number:.4g}" for key, number in metrics.items()))
+    privacy = value.get("privacy")
+    if isinstance(privacy, dict):
+        lines.append(f"privacy: {sentence(privacy)}")
     if value["report"]:
         lines.append(f"report: {value['report']}")
     return "\n".join(lines)

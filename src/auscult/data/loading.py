@@ -77,7 +77,7 @@ class Loaded:
         index: of the batch within its epoch.
         batches: number of batches in its epoch, for display.
         number: of the batch since the start of the run.
-        batch: what `Task.collate` returned; None only where every utterance failed to load.
+        batch: what `Task.collate` returned; None only where every utterance failed to load, or a stream of lots drew none.
         problems: utterances dropped from it.
     """
 
@@ -199,7 +199,7 @@ class Loader:
                 self.close()
                 raise
             self._position, self._number = (loaded.epoch, loaded.index + 1), loaded.number + 1
-            if loaded.batch is not None:
+            if loaded.batch is not None or self.stream.keep_empty:
                 return loaded
             if self.stream.world_size > 1:
                 raise UserError(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from auscult.data.poisson_sampling import Lots, plan_poisson
 from auscult.data.sampling import BatchStream, Plan, plan_batches
 from auscult.data.speaker_sampling import PlanSummary, describe_plan, plan_speakers
 from auscult.data.strings import UNKNOWN_SPEAKER, speaker_of
@@ -28,8 +29,18 @@ LEAST_COVERAGE = 0.99
 """Share of the training utterances below which an epoch is worth a sentence."""
 
 
-def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank: int = 0, world_size: int = 1) -> BatchStream:
+def batch_stream(
+    cuts: Sequence[Cut], batching: Batching, streams: Streams, rank: int = 0, world_size: int = 1, lots: Lots | None = None
+) -> BatchStream:
     """Return the endless batches of one process, as positions in `cuts`.
+
+    Args:
+        cuts: training utterances.
+        batching: the section of the recipe.
+        streams: of the run.
+        rank: of the process.
+        world_size: processes.
+        lots: draws batches by lot, and lets empty ones count as updates, for differential privacy; None draws them from `streams`.
 
     Raises:
         UserError: the section does not fit the cuts: fewer speakers than a batch wants, say, or utterances that name none.
@@ -44,12 +55,20 @@ def batch_stream(cuts: Sequence[Cut], batching: Batching, streams: Streams, rank
         stream = BatchStream(len(cuts), plan, unit=batching.utterances, rank=rank, world_size=world_size)
         stream.groups(stream.epoch)  # what does not fit is said here, not in the first update
         return stream
+    if batching.poisson is not None:
+        plan = partial(plan_poisson, len(cuts), batching.poisson, lots or partial(_drawn, streams))
+        plan(epoch=0)
+        return BatchStream(len(cuts), plan, rank=rank, world_size=world_size, keep_empty=lots is not None)
     durations = np.array([cut.duration for cut in cuts])
     plan = partial(
         plan_batches, durations, streams=streams, seconds=batching.seconds, items=batching.items, buckets=batching.buckets,
         order=batching.order,
     )  # fmt: skip
     return BatchStream(len(cuts), plan, rank=rank, world_size=world_size)
+
+
+def _drawn(streams: Streams, epoch: int, batch: int, count: int) -> NDArray[np.float64]:
+    return streams.generator("lots", epoch, batch).random(count)
 
 
 def _speaker_numbers(cuts: Sequence[Cut]) -> NDArray[np.int64]:
@@ -71,7 +90,7 @@ def first_epoch(stream: BatchStream) -> PlanSummary:
 def plan_notes(plan: PlanSummary, batching: Batching) -> list[str]:
     """Return sentences about what a user would not expect of a plan; usually none."""
     notes = []
-    if plan.coverage < LEAST_COVERAGE and batching.most is None:
+    if plan.coverage < LEAST_COVERAGE and batching.most is None and batching.poisson is None:
         notes.append(f"an epoch uses only {plan.coverage:.1%} of the training utterances; ask for fewer speakers or utterances per batch")
     wanted = batching.judged_items
     if batching.speakers is not None and wanted is not None and 2 * plan.largest < wanted:

@@ -202,6 +202,7 @@ class BatchStream:
         world_size: number of processes.
         start: (epoch, batch index) of the first batch to yield.
         excluded: indices never yielded.
+        keep_empty: yield batches without items too, one process only; else they are passed over.
     """
 
     def __init__(
@@ -214,9 +215,13 @@ class BatchStream:
         world_size: int = 1,
         start: tuple[int, int] = (0, 0),
         excluded: Iterable[int] = (),
+        keep_empty: bool = False,
     ) -> None:
         if not 0 <= rank < world_size:
             raise UserError(f"rank must be from 0 to world_size - 1 = {world_size - 1}, got {rank}")
+        if keep_empty and world_size > 1:
+            raise UserError(f"batches that may be empty cannot be shared among {world_size} processes; start one")
+        self.keep_empty = keep_empty
         self.count, self.plan, self.unit = count, plan, unit
         self.rank, self.world_size = rank, world_size
         self.epoch, self.batch = start
@@ -231,7 +236,8 @@ class BatchStream:
             if self._excluded:
                 gone = np.array(sorted(self._excluded), dtype=np.int64)
                 planned = [_without(batch, gone, self.unit) for batch in planned]
-            self._planned = (epoch, update_groups(planned, self.world_size, self.unit))
+            grouped = [[batch] for batch in planned] if self.keep_empty else update_groups(planned, self.world_size, self.unit)
+            self._planned = (epoch, grouped)
         return self._planned[1]
 
     def __iter__(self) -> Iterator[tuple[int, int, np.ndarray]]:

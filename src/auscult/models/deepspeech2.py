@@ -5,7 +5,8 @@ frames of time padding, GRUs without biases) and SeanNaren's (padded convolution
 rather than two classes, because all else is shared; parameter counts are asserted in the tests.
 What both references got wrong or right silently is a key too: `padding="masked"` keeps padding out of convolutions, batch
 statistics and backward recurrences; `padding="legacy"` reproduces the leak, to load or compare old results only. At a batch
-of one the two are bit-equal.
+of one the two are bit-equal. `norm="group"` is neither reference's: it normalises each utterance by itself, without which no utterance has
+a gradient of its own (differential privacy) and what a batch holds changes what an utterance gives.
 Sources: Amodei et al. 2015 (arXiv 1512.02595), MyrtleSoftware/deepspeech, SeanNaren/deepspeech.pytorch.
 """
 
@@ -20,12 +21,13 @@ from torch import Tensor, nn
 
 from auscult.audio.front_end import Features, FrontEnd
 from auscult.errors import UserError
+from auscult.models.masked_group_norm import MaskedGroupNorm
 from auscult.models.masking import MaskedBatchNorm, frame_mask, zero_padding
 from auscult.models.output import FrameLogits
 from auscult.models.recognition import RecognitionModel, widen_half
 from auscult.models.recurrent import merge_directions, run_recurrent
 from auscult.ops.gru import BidirectionalGru
-from auscult.registry import INJECTED, Component, register
+from auscult.registry import INJECTED, LATER, Component, register
 from auscult.specification import Specification
 
 _KERNELS = ((41, 11), (21, 11))
@@ -63,9 +65,13 @@ class DeepSpeech2(RecognitionModel):
         dropout: after each recurrent layer.
         kernel: "auto" trains GRUs on the CPU with `auscult.ops.gru`, which is faster and has gradients of first and second order; "torch"
             always uses `nn.GRU`. Other cells always use torch.
+        norm: "batch" normalises over the batch; "group" each utterance by itself, over groups of channels and all its frames.
+        norm_groups: groups of channels of norm "group"; must divide the channels and the width of every layer.
     """
 
     frame_stride = 2
+    FRAMES_FIRST: ClassVar[tuple[str, ...]] = ("fc",)
+    """Linear layers whose input is (frames, batch, size), for whoever wants the gradients of each item."""
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"model": {"channels": 8, "hidden": 64, "layers": 2}, "optimizer": {"lr": 1e-3}, "data": {"batch": {"seconds": 30.0}}},
         "small": {"model": {"channels": 32, "hidden": 256, "layers": 3}, "optimizer": {"lr": 5e-4}, "data": {"batch": {"seconds": 60.0}}},
@@ -89,6 +95,8 @@ class DeepSpeech2(RecognitionModel):
         head_bias: bool = False,
         dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         kernel: Literal["auto", "torch"] = "auto",
+        norm: Annotated[Literal["batch", "group"], Field(json_schema_extra=LATER)] = "batch",
+        norm_groups: Annotated[int, Field(gt=0, json_schema_extra=LATER)] = 8,
     ) -> None:
         super().__init__(specification, front_end, feature_augmentation)
         self.merge, self.activation, self.padding = merge, activation, padding
@@ -101,7 +109,9 @@ class DeepSpeech2(RecognitionModel):
         widths = [inputs] + [outputs] * (layers - 1)
         self.rnn = nn.ModuleList(_recurrent(cell, width, hidden, rnn_bias, kernel) for width in widths)
         norms = {"conv_0": channels, "conv_1": channels} | {f"rnn_{i}": outputs for i in range(1, layers)} | {"fc": outputs}
-        self.bn = nn.ModuleDict({name: MaskedBatchNorm(size) for name, size in norms.items()})
+        self.bn = nn.ModuleDict(
+            {name: MaskedBatchNorm(size) if norm == "batch" else MaskedGroupNorm(size, norm_groups) for name, size in norms.items()}
+        )
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(outputs, self.classes, bias=head_bias)
 

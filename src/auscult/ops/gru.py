@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from auscult.errors import UserError
+from auscult.ops.gru_item_gradients import input_products, item_recurrence
 from auscult.ops.gru_second_order import GruGradient
 from auscult.ops.gru_sweeps import Kept, first_order, forward_sweep
+from auscult.ops.item_gradients import ItemGradients
 from auscult.ops.wanted_gradients import wanted_gradients
 
 
@@ -41,7 +43,9 @@ class GruWeights(NamedTuple):
     hidden_bias: tuple[Tensor, Tensor] | None = None
 
 
-def bidirectional_gru(values: Tensor, lengths: Tensor | None, weights: GruWeights, initial: Tensor | None = None) -> Tensor:
+def bidirectional_gru(
+    values: Tensor, lengths: Tensor | None, weights: GruWeights, initial: Tensor | None = None, gradients: ItemGradients | None = None
+) -> Tensor:
     """Return the states of both directions; twice differentiable by every tensor.
 
     Args:
@@ -50,6 +54,7 @@ def bidirectional_gru(values: Tensor, lengths: Tensor | None, weights: GruWeight
         weights: of both directions, same dtype.
         initial: (2, batch, hidden): the state before the first frame of the forward direction, and after the last true frame for the
             backward direction; None is zero.
+        gradients: where the weights' gradients go item by item, differentiable once; None for ordinary ones.
 
     Returns:
         (frames, batch, 2 * hidden): forward states, then backward states; zero beyond the lengths.
@@ -58,21 +63,33 @@ def bidirectional_gru(values: Tensor, lengths: Tensor | None, weights: GruWeight
     padding: Tensor | None = None
     order: Tensor | None = None
     if lengths is not None:
-        time = torch.arange(frames).unsqueeze(1)
+        time = torch.arange(frames, device=values.device).unsqueeze(1)
+        lengths = lengths.to(values.device)
         padding = (time >= lengths).unsqueeze(2)
         order = torch.where(padding.squeeze(2), time, lengths - 1 - time)
         values = values.masked_fill(padding, 0.0)
+    if initial is None:
+        initial = values.new_zeros(2, batch, weights.hidden[0].shape[1])
+    if gradients is not None:
+        from_input = input_products(values, weights.input, weights.input_bias, gradients)
+        stacked = torch.stack([from_input[0], reverse(from_input[1], order)], dim=1)
+        states = item_recurrence(stacked, initial, weights.hidden, weights.hidden_bias, gradients)
+    else:
+        states = _recurrence(values, order, weights, initial)
+    outputs = torch.cat([states[:, 0], reverse(states[:, 1], order)], dim=2)
+    return outputs if padding is None else outputs.masked_fill(padding, 0.0)
+
+
+def _recurrence(values: Tensor, order: Tensor | None, weights: GruWeights, initial: Tensor) -> Tensor:
+    frames, batch, _ = values.shape
     flat = values.reshape(frames * batch, -1)
     from_input = [torch.mm(flat, weight.t()).view(frames, batch, -1) for weight in weights.input]
     if weights.input_bias is not None:
         from_input = [part + bias for part, bias in zip(from_input, weights.input_bias, strict=True)]
     stacked = torch.stack([from_input[0], reverse(from_input[1], order)], dim=1)
     bias = torch.stack(weights.hidden_bias).unsqueeze(1) if weights.hidden_bias is not None else None
-    if initial is None:
-        initial = values.new_zeros(2, batch, weights.hidden[0].shape[1])
     states: Tensor = _Recurrence.apply(stacked, *weights.hidden, initial, bias)  # type: ignore[no-untyped-call]
-    outputs = torch.cat([states[:, 0], reverse(states[:, 1], order)], dim=2)
-    return outputs if padding is None else outputs.masked_fill(padding, 0.0)
+    return states
 
 
 def reverse(values: Tensor, order: Tensor | None) -> Tensor:
@@ -118,13 +135,19 @@ class BidirectionalGru(nn.GRU):
         hidden: units of each direction.
         bias: as in `nn.GRU`.
         kernel: "torch" always runs `nn.GRU`, which is differentiable any number of times on a CPU.
+
+    Attributes:
+        item_gradients: where the gradients of the weights go item by item while somebody sets it, whatever device and kernel.
     """
+
+    item_gradients: ItemGradients | None
 
     def __init__(self, inputs: int, hidden: int, bias: bool = True, kernel: Literal["auto", "torch"] = "auto") -> None:
         super().__init__(inputs, hidden, bias=bias, bidirectional=True)
         if kernel not in ("auto", "torch"):
             raise UserError(f'GRU kernel is "{kernel}"; use "auto" or "torch"')
         self.kernel = kernel
+        self.item_gradients = None
 
     def forward(self, input: Any, hx: Tensor | None = None) -> Any:
         """(frames, batch, inputs) or a PackedSequence, and initial states (2, batch, hidden) or None for zero.
@@ -138,11 +161,13 @@ class BidirectionalGru(nn.GRU):
         padded, lengths = pad_packed_sequence(input) if packed else (input, None)
         if hx is not None and hx.shape != (2, padded.shape[1], self.hidden_size):
             return super().forward(input, hx)  # which says what is wrong with it
-        outputs = bidirectional_gru(padded, lengths, self._kernel_weights(), hx)
+        outputs = bidirectional_gru(padded, lengths, self._kernel_weights(), hx, self.item_gradients)
         last = self._last_states(outputs, lengths)
         return (pack_padded_sequence(outputs, lengths, enforce_sorted=False) if lengths is not None else outputs), last
 
     def _kernel_applies(self, data: Tensor, initial: Tensor | None) -> bool:
+        if self.item_gradients is not None:
+            return True
         if self.kernel == "torch" or data.device.type != "cpu" or data.dtype not in (torch.float32, torch.float64):
             return False
         if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():

@@ -11,10 +11,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.fields import FieldInfo
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from auscult.recipe.sections import Section
+from auscult.registry import LATER
 
 NO_EFFECT = Field(json_schema_extra={"affects_result": False})
 """Marks a field that changes neither weights nor scores, in `Annotated[int, NO_EFFECT]`; the recipe's hash leaves it out."""
@@ -150,7 +152,7 @@ class Mixtures(Part):
 
 
 class Batching(Part):
-    """How utterances become batches: by total audio (`seconds`), by number (`items`), or by speaker (`speakers`), one of the three."""
+    """How utterances become batches: by audio (`seconds`), number (`items`), speaker (`speakers`) or by lot (`poisson`), one of four."""
 
     seconds: Annotated[float, Field(gt=0)] | None = None
     """Padded audio per batch, in seconds; utterances of similar length are put together."""
@@ -160,6 +162,8 @@ class Batching(Part):
     """Different speakers per batch, each with `utterances` utterances; judging then takes as many utterances at a time."""
     utterances: Positive | None = None
     """Utterances of each speaker in a batch; goes with `speakers`."""
+    poisson: Annotated[Positive | None, Field(json_schema_extra=LATER)] = None
+    """Expected utterances per batch, each drawn into each batch by itself with one probability, as differential privacy needs."""
     most: Positive | None = None
     """Most utterances of a speaker in one pass over the data, drawn anew each pass; goes with `speakers`, null takes all."""
     buckets: Positive = 8
@@ -169,9 +173,10 @@ class Batching(Part):
 
     @model_validator(mode="after")
     def _one_measure(self) -> Batching:
-        if sum(measure is not None for measure in (self.seconds, self.items, self.speakers)) != 1:
+        if sum(measure is not None for measure in (self.seconds, self.items, self.speakers, self.poisson)) != 1:
             raise ValueError(
-                "give one of seconds (audio per batch), items (utterances per batch) and speakers (with utterances of each), not several"
+                "give one of seconds (audio per batch), items (utterances per batch), speakers (with utterances of each) and poisson "
+                "(expected utterances), not several"
             )
         if (self.speakers is None) != (self.utterances is None):
             raise ValueError("speakers and utterances go together: a batch holds `utterances` utterances of each of `speakers` speakers")
@@ -179,13 +184,18 @@ class Batching(Part):
             raise ValueError("most limits the utterances of a speaker and goes with speakers; remove it")
         if self.speakers is not None:
             self._check_speakers()
+        if self.poisson is not None:
+            self._check_unordered("a batch drawn by lot")
         return self
 
-    def _check_speakers(self) -> None:
+    def _check_unordered(self, what: str) -> None:
         for key in ("order", "buckets"):  # the default is let through: a resolved recipe has every key
             default = type(self).model_fields[key].default
             if getattr(self, key) != default:
-                raise ValueError(f"a batch of speakers has no order by length; remove the key {key}, or leave it at {default}")
+                raise ValueError(f"{what} has no order by length; remove the key {key}, or leave it at {default}")
+
+    def _check_speakers(self) -> None:
+        self._check_unordered("a batch of speakers")
         if self.most is not None and self.utterances is not None and self.most < self.utterances:
             raise ValueError(
                 f"most: {self.most} utterances of a speaker cannot fill a group of {self.utterances} without repeats; "
@@ -195,7 +205,9 @@ class Batching(Part):
     @property
     def judged_items(self) -> int | None:
         """Most utterances that are judged at a time; None where `seconds` limits them."""
-        return self.items if self.speakers is None or self.utterances is None else self.speakers * self.utterances
+        if self.speakers is not None and self.utterances is not None:
+            return self.speakers * self.utterances
+        return self.items if self.poisson is None else self.poisson
 
 
 class Data(Part):
@@ -315,6 +327,8 @@ class Check(Part):
     """Updates an earlier experiment needed, one per utterance, shown beside this one's."""
 
 
-def affects_result(extra: Any) -> bool:
-    """Return False for the `json_schema_extra` of a field marked `NO_EFFECT`."""
-    return not (isinstance(extra, dict) and extra.get("affects_result") is False)
+def affects_result(info: FieldInfo, value: Any) -> bool:
+    """Return whether a field belongs to what a recipe's hash is over: not if it is marked `NO_EFFECT`, or `LATER` and at its default."""
+    extra = info.json_schema_extra
+    marked = extra.get("affects_result") if isinstance(extra, dict) else None
+    return marked is None or (marked == LATER["affects_result"] and value != info.default)

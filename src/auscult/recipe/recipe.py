@@ -15,10 +15,11 @@ from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError, create_model, model_validator
 
 from auscult import registry
 from auscult.errors import UserError
+from auscult.recipe.differential_privacy import DifferentialPrivacy, conflict
 from auscult.recipe.document import apply_overrides, expand_selections, load_layers
 from auscult.recipe.fields import NO_EFFECT, Budget, Check, Data, Guard, Part, Precision, affects_result
 from auscult.recipe.filling import apply_size, fill_sections
@@ -54,10 +55,19 @@ class Recipe(Part):
     """Where the run is reported to besides its own directory."""
     guard: Guard = Guard()
     """When an update is refused."""
+    differential_privacy: Annotated[DifferentialPrivacy | None, Field(json_schema_extra=registry.LATER)] = None
+    """Train so that the weights tell little of any single utterance, and say how little."""
     size: Annotated[Literal["tiny", "small", "base"] | None, NO_EFFECT] = None
     """Derives widths, rate and batch from the model's table of sizes; whatever is written in the recipe wins."""
 
     _derived: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _private(self) -> Recipe:
+        found = conflict(self.differential_privacy, self.data, self.budget, self.precision)
+        if found is not None:
+            raise ValueError(found)
+        return self
 
     @classmethod
     def load(cls, path: str | PathLike[str], overrides: Iterable[str] = ()) -> Recipe:
@@ -221,7 +231,8 @@ def _in_order(problems: Sequence[Problem]) -> list[Problem]:
 def _result_values(value: Any) -> Any:
     if isinstance(value, BaseModel):
         fields = type(value).model_fields.items()
-        return {name: _result_values(getattr(value, name)) for name, info in fields if affects_result(info.json_schema_extra)}
+        kept = {name: getattr(value, name) for name, info in fields if affects_result(info, getattr(value, name))}
+        return {name: _result_values(child) for name, child in kept.items()}
     if isinstance(value, dict):
         return {str(key): _result_values(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):

@@ -193,6 +193,14 @@ class Task(ABC):
         """Return how the metrics were obtained, in words, for every table that shows them."""
         return {}
 
+    def obstacle_to_privacy(self) -> str | None:
+        """Return why differentially private training would not hold here, for a message; None where it does.
+
+        It holds where `loss` is a mean over items that ignore one another, and where nothing else of the training data (their labels, say)
+        reaches the model. Tasks say so themselves.
+        """
+        return f"the loss of {type(self).__name__} is not known to be a mean over items that ignore one another; no private training for it"
+
     def prepare_update(self, model: nn.Module, update: int, updates: int) -> None:
         """Set what depends on the progress of a run (a margin that grows, say) before update number `update` of `updates`, from 0.
 

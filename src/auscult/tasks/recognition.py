@@ -72,6 +72,7 @@ class Recognition(Task):
         self.splits: Splits = load_splits(recipe)
         self.data_hash = self.splits.hash
         self.alphabet = self._alphabet(alphabet)
+        self._alphabet_from_data = alphabet == "data"
         self.specification = Specification(
             task="recognition", sample_rate=recipe.data.sample_rate, labels=self.alphabet.labels, blank=self.alphabet.blank
         )
@@ -129,6 +130,12 @@ class Recognition(Task):
         output = model(batch.samples, batch.sample_lengths)
         value = self.criterion(output, batch.tokens, batch.token_lengths, self.alphabet.blank, batch.ids)
         return Loss(value=value, items=len(batch.ids))
+
+    def obstacle_to_privacy(self) -> str | None:
+        """The loss is a mean over utterances, whatever the reduction; an alphabet must not come from their transcripts."""
+        if not self._alphabet_from_data:
+            return None
+        return "task.alphabet: data takes the characters from the transcripts that are to be protected; write the characters themselves"
 
     def judge(self, model: nn.Module, batch: RecognitionBatch) -> list[Item]:
         """Decode a batch; an utterance whose output is not finite counts as failed, with every word deleted."""

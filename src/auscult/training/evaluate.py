@@ -20,6 +20,8 @@ from auscult.runs.files import read_json
 from auscult.runs.identity import Identity
 from auscult.tasks.base import Item, Task
 from auscult.training.checkpoint import load_checkpoint, load_weights
+from auscult.training.dp_accountant import sentence
+from auscult.training.dp_training import read_record
 from auscult.training.evaluation import judge_split, summary_of
 from auscult.training.listening import keep_sounds
 from auscult.training.precision import Arithmetic
@@ -84,6 +86,8 @@ def evaluate(run: str | Path, *overrides: str, split: str = "test", checkpoint: 
     with ProgressBar(f"{directory.path.name} {split}", len(task.cuts(split)), enabled=progress) as bar:
         items = judge_split(task, model, recipe, split, arithmetic, advance=bar.advance)
     summary = summary_of(task, items, split=split, checkpoint=checkpoint, update=int(payload["update"]), overrides=list(overrides))
+    if (record := read_record(directory)) is not None:
+        summary["protocol"]["privacy"] = sentence(record)
     listening = None
     if not overrides:
         directory.write_items(split, items)

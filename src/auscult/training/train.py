@@ -27,6 +27,8 @@ from auscult.training.averaging import average_states
 from auscult.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from auscult.training.cost import describe_model
 from auscult.training.distributed import World, join_world, leave_world
+from auscult.training.dp_accountant import sentence
+from auscult.training.dp_training import read_record
 from auscult.training.evaluation import summary_of
 from auscult.training.interruption import Interrupted, listening
 from auscult.training.journal import Journal
@@ -45,6 +47,7 @@ class TrainResult:
         action: "trained", "resumed" or "reused".
         state: state of the run.
         metrics: validation metrics of the best checkpoint.
+        privacy: what may be said of differential privacy; None for a run without.
         notes: what the caller should know (changes of code, data or libraries).
     """
 
@@ -52,6 +55,7 @@ class TrainResult:
     action: str
     state: str
     metrics: dict[str, float] = field(default_factory=dict)
+    privacy: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -83,7 +87,7 @@ def train(recipe: Recipe | str | Path, *overrides: str, root: str | Path = "runs
         run, notes = open_run(recipe, task, Path(root), "train", world)
         if run.state is State.COMPLETE:
             summary = run.read_summary("validation") if recipe.data.validation is not None else {}
-            return TrainResult(run.path, "reused", str(run.state), summary.get("metrics", {}), notes)
+            return TrainResult(run.path, "reused", str(run.state), summary.get("metrics", {}), read_record(run), notes)
         if run.state is State.DIVERGED:
             raise Diverged(
                 f"{run.path}: this very run has diverged before ({run.reason}); change the recipe, or move the folder away to repeat it"
@@ -155,7 +159,8 @@ def _train_in(run: RunDirectory, recipe: Recipe, task: Task, world: World, notes
             if world.main:
                 journal.write("end", state=str(State.COMPLETE), reason=reason)
                 run.set_state(State.COMPLETE, reason)
-            return TrainResult(run.path, "resumed" if resumed else "trained", str(State.COMPLETE), metrics, notes)
+            action = "resumed" if resumed else "trained"
+            return TrainResult(run.path, action, str(State.COMPLETE), metrics, read_record(run), notes)
         except BaseException as error:
             if world.main:
                 _record_failure(run, journal, error)
@@ -213,6 +218,7 @@ def _journal(run: RunDirectory, recipe: Recipe, world: World) -> Journal:
 def _finish(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, journal: Journal) -> dict[str, float]:
     """Choose the weights to keep, judge validation with them, and write the exportable copy."""
     metrics: dict[str, float] = {}
+    record = trainer.private.write_record(run) if trainer.private is not None else None
     if recipe.data.validation is None:
         if trainer.world.main:
             with trainer.judged_weights():
@@ -229,6 +235,8 @@ def _finish(trainer: Trainer, recipe: Recipe, task: Task, run: RunDirectory, jou
         items = trainer.judge("validation")
         summary = summary_of(task, items, split="validation", checkpoint="best", update=payload["update"])
         metrics = summary["metrics"]
+        if record is not None:
+            summary["protocol"]["privacy"] = sentence(record)
         if trainer.world.main:
             run.write_items("validation", items)
             run.write_summary("validation", summary)

@@ -25,6 +25,9 @@ from auscult.tasks.base import Batch, Item, Task
 from auscult.training.averaging import MovingAverage
 from auscult.training.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from auscult.training.distributed import World
+from auscult.training.dp_accountant import sentence
+from auscult.training.dp_step import PrivateStepper
+from auscult.training.dp_training import PrivateTraining
 from auscult.training.evaluation import judge_split
 from auscult.training.interruption import Interrupted, StopRequest
 from auscult.training.journal import Journal
@@ -74,9 +77,12 @@ class Trainer:
         self.schedule: Schedule = recipe.schedule.build()
         self.average = MovingAverage(self.model, self.budget.ema) if self.budget.ema is not None else None
         self.sentinel = Sentinel(recipe.guard, self.model, self.optimizer, self.arithmetic)
-        self.stepper = Stepper(
+        self.private = self._private_training()
+        self.stepper: Stepper | PrivateStepper = Stepper(
             task, self.model, self.optimizer, self.arithmetic, self.sentinel, streams=self.streams, world=world, clip=self.budget.clip
         )
+        if self.private is not None:
+            self.stepper = self.private.stepper(task, self.model, self.optimizer, self.arithmetic, self.sentinel)
         self.best = BestScores(self.budget.keep, task.lower_is_better)
         stop = self.budget.stop
         self.stop_rule = EarlyStop(stop.patience, stop.minimum_improvement, task.lower_is_better) if stop is not None else None
@@ -84,6 +90,7 @@ class Trainer:
             "schedule": self.schedule, "arithmetic": self.arithmetic, "sentinel": self.sentinel, "best": self.best,
             **({"average": self.average} if self.average is not None else {}),
             **({"stop_rule": self.stop_rule} if self.stop_rule is not None else {}),
+            **({"private": self.private} if self.private is not None else {}),
         }  # fmt: skip
         if self.average is not None:
             self.sentinel.ring.parts["average"] = self.average
@@ -126,7 +133,7 @@ class Trainer:
         group = [next(self.loader) for _ in range(self.budget.accumulate)]
         self._set_rate()
         self.task.prepare_update(self.model, self.update, self.budget.updates)
-        batches = [loaded.batch.to(self.arithmetic.device) for loaded in group]
+        batches = [loaded.batch.to(self.arithmetic.device) for loaded in group if loaded.batch is not None]
         step = self._step(batches) if self.update else self._first_step(batches)
         self.update, self.epoch, self.pending = self.update + 1, group[-1].epoch, True
         if self.average is not None and step.applied:
@@ -134,7 +141,7 @@ class Trainer:
         self._leave_out(culprit for fault, _ in step.faults for culprit in fault.culprits)
         if self.update == 1:
             self._compare_with_theory(step, batches)
-        self._report(step, [one for loaded in group for one in loaded.batch.ids])
+        self._report(step, [one for batch in batches for one in batch.ids])
 
     def _step(self, batches: list[Batch]) -> Step:
         try:
@@ -152,12 +159,22 @@ class Trainer:
         self.journal.write("number_formats", update=1, asked=self.recipe.precision.compute, parts=formats)
         return step
 
+    def _private_training(self) -> PrivateTraining | None:
+        settings = self.recipe.differential_privacy
+        if settings is None:
+            return None
+        private = PrivateTraining(self.recipe, settings, self.task, self.model, list(self.task.cuts("train")), self.streams, self.world)
+        self.start_notes = [*self.start_notes, private.plan()]
+        self.progress.say(private.plan())
+        return private
+
     def _make_loader(self) -> Loader:
         data = self.recipe.data
         cuts = list(self.task.cuts("train"))
         self.places = {cut.id: place for place, cut in enumerate(cuts)}
         self.seconds = {cut.id: float(cut.duration) for cut in cuts}
-        stream = batch_stream(cuts, data.batch, self.streams, self.world.rank, self.world.size)
+        lots = self.private.lots if self.private is not None else None
+        stream = batch_stream(cuts, data.batch, self.streams, self.world.rank, self.world.size, lots)
         return Loader(
             cuts, self.task.training_batch, stream, streams=self.streams, workers=data.workers, threads=data.threads,
             error_budget=data.error_budget, accumulate=self.budget.accumulate,
@@ -216,6 +233,10 @@ class Trainer:
         evaluate, save = (last or self.update % every == 0 for every in (self.budget.evaluate_every, self.budget.checkpoint_every))
         if evaluate or save:
             self._heal()
+        if evaluate and self.private is not None:
+            record = self.private.spent()
+            self.journal.write("privacy", update=self.update, **record)
+            self.progress.say(f"update {self.update}: {sentence(record)}")
         if evaluate:
             self._evaluate()
         self.pending = False
