@@ -62,7 +62,7 @@ VERBS: dict[str, Verb] = {
     "verify": Verb("auscult.cli.verify", "verify", "Say whether two recordings are of one speaker, with a probability."),
     "diarize": Verb("auscult.cli.diarize", "diarize", "Say who speaks when in audio files, as RTTM."),
     "separate": Verb("auscult.cli.separate", "separate", "Take a recording of several speakers apart, in constant memory."),
-    "attack": Verb("auscult.cli.attack", "attack", "Reconstruct speech from clients' gradients, to audit what they give away."),
+    "attack": Verb("auscult.cli.attack", "app", "Reconstruct speech from clients' gradients, to audit what they give away."),
     "runs": Verb("auscult.cli.runs", "runs", "List, filter and sort runs."),
     "report": Verb("auscult.cli.report", "report", "Draw a run's figures and write its report."),
     "inspect": Verb("auscult.cli.inspect", "inspect", "Print what a recipe's model costs: parameters, operations, memory, speed."),

@@ -1,19 +1,52 @@
-"""`auscult attack`: what the message of a recipe's clients gives away."""
+"""`auscult attack`: what the message of a recipe's clients gives away; `auscult attack sweep`: a grid of such attacks.
+
+An attack is asked for by its recipe alone, as training is, so the verb is a command that has another beside it: whatever does not begin
+with the word sweep goes to the attack.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
+from auscult.cli.attack_sweep import sweep
 from auscult.cli.options import AsJson, Overrides, RecipePath, Root
 from auscult.cli.output import emit, print_table
 
 if TYPE_CHECKING:
     from auscult.privacy.run import AttackResult
 
+ALONE = "alone"
+"""What the command of a single attack is called among the commands of the verb; nobody types it."""
 
+
+class _AttackOrSweep(TyperGroup):
+    """Takes every first word that is no command of its own for a recipe."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        if args[:1] == ["sweep"]:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.commands[ALONE].make_context(info_name, args, parent, **extra)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name if cmd_name in self.commands else ALONE)
+
+
+app = typer.Typer(cls=_AttackOrSweep, add_completion=False, rich_markup_mode=None)
+app.command()(sweep)
+
+
+@app.callback()
+def verb() -> None:
+    """Reconstruct speech from clients' gradients, to audit what they give away."""
+
+
+@app.command(ALONE)
 def attack(
     recipe: RecipePath,
     overrides: Overrides = None,
@@ -22,6 +55,8 @@ def attack(
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct what was said from the gradients of a recogniser's clients, and score it beside what needs no gradient.
+
+    A grid of attacks, such as defences by their strengths: auscult attack sweep --help.
 
     Ctrl-C (or SIGTERM) saves and leaves; the same command continues. A finished attack is reused.
     """
@@ -41,11 +76,13 @@ def attack(
 
 
 def _text(result: AttackResult, document: Path | None) -> None:
-    from auscult.report.attack_words import threat_model
+    from auscult.report.attack_words import tables, threat_model
 
     for line in threat_model(result.summary["threat_model"]):
         typer.echo(line)
-    for found in (result.summary["table"], result.summary["characters"]):
+    for heading, found in tables(result.summary):
+        if heading:
+            typer.echo(f"{heading}:")
         _print(found)
     for note in [*result.notes, *result.summary["notes"]]:
         typer.echo(f"note: {note}")
@@ -54,7 +91,7 @@ def _text(result: AttackResult, document: Path | None) -> None:
         typer.echo(f"report: {document}")
 
 
-def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
+def _print(found: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     from auscult.report.attack_words import METHODS, SCORES
 
     names = [name for name in SCORES if any(name in scores for scores in found.values())]
@@ -63,7 +100,7 @@ def _print(found: dict[str, dict[str, dict[str, Any]]]) -> None:
         print_table(["", *(SCORES[name] for name in names)], rows)
 
 
-def _shown(estimate: dict[str, Any] | None) -> str | None:
+def _shown(estimate: Mapping[str, Any] | None) -> str | None:
     if estimate is None:
         return None
     value, low, high = (0.0 if abs(estimate[key]) < 1e-9 else estimate[key] for key in ("value", "low", "high"))

@@ -21,7 +21,7 @@ from auscult.privacy.messages import Done, Messages, stop_if_asked
 from auscult.privacy.opening import open_task, open_victim
 from auscult.privacy.revocode import Revocoder
 from auscult.privacy.score_card import ScoreCard, Scored
-from auscult.privacy.sounds import keep
+from auscult.privacy.sounds import Examples, keep
 from auscult.privacy.summary import summarise
 from auscult.privacy.utterances import Chosen, choose
 from auscult.privacy.victim import Victim
@@ -59,7 +59,13 @@ class AttackResult:
     notes: list[str]
 
 
-def attack(recipe: AttackRecipe | str | Path, *overrides: str, root: str | Path = "runs", progress: bool = False) -> AttackResult:
+def attack(
+    recipe: AttackRecipe | str | Path,
+    *overrides: str,
+    root: str | Path = "runs",
+    progress: bool = False,
+    examples: Examples = "quartiles",
+) -> AttackResult:
     """Attack the messages of a recipe's clients and score what comes out.
 
     For auditing your own systems, with consent or on public corpora.
@@ -69,6 +75,7 @@ def attack(recipe: AttackRecipe | str | Path, *overrides: str, root: str | Path 
         overrides: `key=value` changes, as on the command line.
         root: folder of run directories.
         progress: draw a progress bar on standard error.
+        examples: of which utterances pictures and sounds are kept; making sounds takes longer than some attacks.
 
     Raises:
         UserError: the recipe, its data or its victim are not usable, or the attack lacks what it needs.
@@ -95,7 +102,7 @@ def attack(recipe: AttackRecipe | str | Path, *overrides: str, root: str | Path 
         run.set_state(State.RUNNING)
         try:
             chosen = choose(task, victim.model, recipe.case.utterances)
-            summary, items = _attack_all(recipe, task, victim, chosen, run, journal, request, progress)
+            summary, items = _attack_all(recipe, task, victim, chosen, run, journal, request, progress, examples)
         except BaseException as error:
             if new and isinstance(error, UserError) and not any(run.checkpoint("any").parent.glob("*.pt")):
                 shutil.rmtree(run.path)  # nothing was found out here, and the message says what to change
@@ -115,6 +122,7 @@ def _attack_all(
     journal: Journal,
     request: StopRequest,
     progress: bool,
+    examples: Examples,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Attack every message, score, and store everything."""
     journal.write("start", verb="attack", task=recipe.recipe.task.name, model=recipe.recipe.model.name, recipe=recipe.recipe.to_dict())
@@ -139,7 +147,7 @@ def _attack_all(
     items = [item for _, scored in results for item in scored.items]
     notes = [*chosen.notes, *(note for done, scored in results for note in (*done.found.notes, *scored.notes))]
     if results[0][0].found.features is not None:
-        notes += _keep(run, items, results, revocoder, task.specification.sample_rate, streams)
+        notes += _keep(run, items, results, revocoder, task.specification.sample_rate, streams, examples)
     return _store(recipe, run, journal, items, results, notes, len(pool)), items
 
 
@@ -174,13 +182,14 @@ def _keep(
     revocoder: Revocoder,
     sample_rate: int,
     streams: Streams,
+    examples: Examples,
 ) -> list[str]:
     truths, found = {}, {}
     for done, scored in results:
         for row, name in enumerate(done.truth.ids):
             truths[name] = (done.truth.features[row].double().numpy(), done.truth.samples[row].numpy())
             found[name] = (scored.features[row], done.places)
-    return keep(run, items, truths, found, revocoder, sample_rate, streams)
+    return keep(run, items, truths, found, revocoder, sample_rate, streams, examples)
 
 
 def _single(victim: Victim, batch: Any) -> Array:

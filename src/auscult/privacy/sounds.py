@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from auscult.runs.files import replace_folder, write_atomic, write_json
 from auscult.streams import Streams
 from auscult.training.listening import SCALING, Sounds, choose, levels, write_sounds
 
+Examples = Literal["quartiles", "median", "none"]
 RECONSTRUCTED = "synthetic reconstruction"
 """What every reconstructed sound is called."""
 CAUTION = "sounds called synthetic reconstruction were computed from a message; nobody said them into a microphone"
@@ -35,6 +36,7 @@ def keep(
     revocoder: Revocoder,
     sample_rate: int,
     streams: Streams,
+    examples: Examples = "quartiles",
 ) -> list[str]:
     """Save pictures and sounds of a few utterances; return sentences about what could not be heard.
 
@@ -46,11 +48,15 @@ def keep(
         revocoder: turns features into sound.
         sample_rate: of the samples.
         streams: draw first phases.
+        examples: which utterances by score.
 
     Raises:
         UserError: a file cannot be written.
     """
     chosen = choose([dict(item) for item in items], "snr", False)
+    chosen = {"quartiles": chosen, "median": chosen[len(chosen) // 2 :][:1], "none": []}[examples]
+    if not chosen:
+        return []
     records, heard, notes = [], list[Sounds](), list[str]()
     for number, (place, item) in enumerate(chosen, start=1):
         name = str(item["id"])

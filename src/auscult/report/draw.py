@@ -13,12 +13,15 @@ from auscult.report import (
     model_architecture,
     performance_dashboard,
     spectrogram_analysis,
+    sweep_figure,
+    sweep_page,
     training_progress,
 )
 from auscult.report.attack_record import read_attack
 from auscult.report.check_record import read_check
 from auscult.report.figure import house_style, save
 from auscult.report.item_kinds import drawings
+from auscult.report.sweep_record import read_sweep
 from auscult.report.train_record import read_training
 
 CHECK_FIGURES = {
@@ -102,4 +105,27 @@ def draw_attack(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
         for name in attack_page.figures_of(attack):
             figure, tables = drawn[name](attack)
             written += save(figure, attack.run.figures_folder, name, tables, formats)
+    return written
+
+
+def draw_sweep(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
+    """Draw `sweep_curves` and `sweep_map` of the cells that are done into the `figures` folder of a sweep.
+
+    Args:
+        run_path: a folder of `auscult attack sweep`.
+        formats: as for `draw_check`.
+
+    Returns:
+        Every picture written.
+
+    Raises:
+        UserError: the path is no run, its files are damaged or contradict one another, or the folder cannot be written.
+    """
+    sweep = read_sweep(run_path)
+    written: list[Path] = []
+    drawn = {sweep_page.CURVES: sweep_figure.draw_curves, sweep_page.MAP: sweep_figure.draw_map}
+    with house_style():
+        for name in sweep_page.figures_of(sweep):
+            figure, tables = drawn[name](sweep)
+            written += save(figure, sweep.run.figures_folder, name, tables, formats)
     return written
