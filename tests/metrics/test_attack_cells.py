@@ -15,6 +15,7 @@ def run(snrs: list[float], shift: float = 0.0, gave_up: str | None = None) -> Re
     items = [
         {
             "id": f"u{number}", "speaker": f"s{number // 2}",
+            "transcript_scores": {"attack": {"transcript_exact": [float(number == 1), 1.0]}},
             "scores": {method: {"snr": snr + shift, "identified": float(snr > 0), "wer": (number, 4)} for method in ("attack", "zero")},
         }
         for number, snr in enumerate(snrs)
@@ -40,6 +41,7 @@ def test_medians_of_scores_ratios_of_rates_and_seeds_averaged_first() -> None:
     assert found["characters"]["attack"]["precision"]["value"] == 3 / 8
     assert found["characters"]["attack"]["recall"]["value"] == 3 / 4
     assert found["utility"] == {"loss_fall": {"value": 1.0, "low": 0.5, "high": 1.5}}, "what is not a number is no measure"
+    assert found["transcripts"]["attack"]["transcript_exact"]["value"] == 0.25
     assert found["notes"] == {"gap #": 4}
 
 
@@ -64,7 +66,7 @@ def test_reasons_are_counted() -> None:
 def test_an_attack_on_characters_alone_has_no_features() -> None:
     records = run([1.0, 2.0])
     found = cell_scores([Records([{key: item[key] for key in ("id", "speaker")} for item in records.items], records.messages)])
-    assert found["scores"] == {}
+    assert (found["scores"], found["transcripts"]) == ({}, {})
     assert found["characters"]
 
 

@@ -16,6 +16,7 @@ COLUMNS = {
     "another utterance": ("scores", "random_other", "snr"),
     "identified": ("scores", "attack", "identified"),
     "characters found": ("characters", "attack", "recall"),
+    "transcripts exact": ("transcripts", "attack", "transcript_exact"),
     "loss fall kept": ("utility", "loss_fall"),
 }
 """Columns of the table by where their estimate stands in a cell."""

@@ -44,7 +44,8 @@ def cell_scores(runs: Sequence[Records], replicates: int = REPLICATES) -> dict[s
         replicates: of each bootstrap.
 
     Returns:
-        "utterances", "messages" and "seeds" counted; "scores" and "characters" by method (the attack and its controls) and name;
+        "utterances", "messages" and "seeds" counted; "scores" of features, "transcripts" and "characters" by method (the attack
+        and its controls) and name;
         "utility" by name; each an estimate with "value", "low" and "high"; "gave_up" and "notes", reasons counted over messages of all
         seeds.
 
@@ -59,7 +60,8 @@ def cell_scores(runs: Sequence[Records], replicates: int = REPLICATES) -> dict[s
         "utterances": len(items),
         "messages": len(messages),
         "seeds": len(runs),
-        "scores": _scores(items, replicates),
+        "scores": _scores(items, "scores", replicates),
+        "transcripts": _scores(items, "transcript_scores", replicates),
         "characters": _characters(messages, replicates),
         "utility": _utility(messages, replicates),
         "gave_up": {"messages": len(given_up), "of": len(every), "reasons": counted(given_up)},
@@ -88,7 +90,7 @@ def disagreements(stored: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
         found: what it gives now.
     """
     said = [f"{key} {stored.get(key)} for {found[key]}" for key in ("utterances", "messages", "seeds") if stored.get(key) != found[key]]
-    for part in ("scores", "characters"):
+    for part in ("scores", "transcripts", "characters"):
         for method in [*found[part], *(name for name in stored[part] if name not in found[part])]:
             said += _differing(f"{method} ", stored[part].get(method, {}), found[part].get(method, {}))
     said += _differing("utility ", stored["utility"], found["utility"])
@@ -120,16 +122,16 @@ def _together(what: str, runs: Sequence[Sequence[Item]]) -> dict[str, list[Item]
     return found
 
 
-def _scores(items: Mapping[str, list[Item]], replicates: int) -> dict[str, Estimates]:
-    """Return the estimates of every method; empty for an attack that looks for no features."""
+def _scores(items: Mapping[str, list[Item]], kind: str, replicates: int) -> dict[str, Estimates]:
+    """Return the estimates of every method; empty where not every run has scores of the kind."""
     first = next(iter(items.values()))[0]
-    if "scores" not in first:
+    if not all(kind in one for records in items.values() for one in records):
         return {}
     speakers = [str(records[0]["speaker"]) for records in items.values()]
     found: dict[str, Estimates] = {}
-    for method, scores in first["scores"].items():
+    for method, scores in first[kind].items():
         for name in scores:
-            pairs = np.array([np.mean([_pair(one["scores"][method][name]) for one in records], axis=0) for records in items.values()])
+            pairs = np.array([np.mean([_pair(one[kind][method][name]) for one in records], axis=0) for records in items.values()])
             found.setdefault(method, {})[name] = _estimate(name, pairs, speakers, replicates)
     return found
 

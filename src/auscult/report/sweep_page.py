@@ -25,6 +25,8 @@ UTILITY = {
     "cosine": "cosine",
     "relative_error": "relative error",
 }
+PARTS = ("scores", "transcripts", "characters")
+"""Where the scores of a cell's attack stand."""
 MOST_PLAYED = 4
 CAUTION = "Sounds called synthetic reconstruction were computed from a message; mean and deviation are guesses from other utterances."
 
@@ -71,11 +73,11 @@ def _scores(sweep: SweepRun) -> str:
     """Return the table of what the attack found, controls beside it."""
     done = sweep.done
     axes = list(sweep.summary["axes"])
-    names = [name for name in SCORES if any(name in cell[part].get(ATTACK, {}) for cell in done for part in ("scores", "characters"))]
+    names = [name for name in SCORES if any(name in cell[part].get(ATTACK, {}) for cell in done for part in PARTS)]
     controls = {name: words for name, words in CONTROLS.items() if any(name in cell["scores"] for cell in done)}
     rows = []
     for cell in done:
-        found = {**cell["scores"].get(ATTACK, {}), **cell["characters"].get(ATTACK, {})}
+        found = {name: estimate for part in PARTS for name, estimate in cell[part].get(ATTACK, {}).items()}
         beside = [number(_settled(cell["scores"].get(name, {}).get("snr", {}).get("value")), ".1f") for name in controls]
         rows.append([*_labels(cell, axes), *(_estimate(found.get(name), name) for name in names), *beside])
     header = [*axes, *(SCORES[name] for name in names), *(f"SNR of {words}" for words in controls.values())]
