@@ -31,7 +31,7 @@ class _Outer:
 
     def squared_norms(self) -> Tensor:
         frames, rows, columns = self.left.shape[1], self.left.shape[2], self.right.shape[2]
-        if frames * (rows + columns) > rows * columns:
+        if frames > 1 and frames * (rows + columns) > rows * columns:
             products = ((one.t() @ other).double() for one, other in zip(self.left, self.right, strict=True))
             return torch.stack([product.square().sum() for product in products])
         left, right = self.left.double(), self.right.double()
