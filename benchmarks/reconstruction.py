@@ -2,6 +2,7 @@
 
     python benchmarks/reconstruction.py features      # first layer: median MAE <= 0.5 and SNR > 10 dB on normalised features
     python benchmarks/reconstruction.py characters    # both layers: exact sets at batches of 1 and 2, recall and precision >= 0.97 at 8
+    python benchmarks/reconstruction.py transcripts   # both layers: every transcript exact and proved at batches of 1 and 2, no proof wrong
     python benchmarks/reconstruction.py noise         # first layer under noise on the message, as a share of its deviation; no promise
     python benchmarks/reconstruction.py limit         # first layer near the 468 frames that a span can hold; no promise
 
@@ -35,6 +36,7 @@ from auscult.models.recognition import RecognitionModel
 from auscult.privacy.attack import Watch
 from auscult.privacy.attacks.character_set import CharacterSet
 from auscult.privacy.attacks.first_layer_span import FirstLayerSpan
+from auscult.privacy.attacks.transcript_search import TranscriptSearch
 from auscult.privacy.capture import LeakSettings, capture
 from auscult.privacy.defences.gaussian_noise import GaussianNoise
 from auscult.privacy.message import Knowledge
@@ -213,18 +215,72 @@ def revealed(made: Victim, batch: RecognitionBatch) -> tuple[Found, Found, bool]
     return character_set_scores(spoken, set(signs)), character_set_scores(spoken, set(span.characters or ())), right
 
 
+def transcripts(arguments: argparse.Namespace) -> bool:
+    """Nothing is told about single utterances; of a batch of two their frames, which a span needs, and lengths of transcripts are not."""
+    pool, held = [one for one in utterances() if len(one[0]) > (arguments.seconds + 0.5) * RATE], True
+    attacked = np.random.default_rng(0).permutation(len(pool))[: 2 * arguments.utterances]
+    others = [one for index, one in enumerate(pool) if index not in set(attacked.tolist())]
+    for state in ("random", "trained"):
+        scores: dict[int, list[tuple[float, float, float, float]]] = {1: [], 2: []}
+        for seed in range(arguments.seeds):
+            made = victim(arguments.hidden, seed) if state == "random" else trained(arguments.hidden, seed, others, arguments.updates)
+            for size, found in scores.items():
+                for first in range(0, size * arguments.utterances, size):
+                    chosen = [pool[int(index)] for index in attacked[first : first + size]]
+                    pieces = [piece(*one, arguments.seconds + 0.1 * place) for place, one in enumerate(chosen)]
+                    found += read(made, batch_of(pieces))
+        for size, found in scores.items():
+            exact, proved, wrong, took = (np.array([one[place] for one in found]) for place in range(4))
+            print(
+                f"{state} weights, {arguments.hidden} units, batch {size}, {len(found) // arguments.seeds} pieces of "
+                f"{arguments.seconds} s, {arguments.seeds} seeds: exact {exact.mean():.3f} ({shares(exact, arguments.seeds)}), "
+                f"proved {proved.mean():.3f} ({shares(proved, arguments.seeds)}), proved and wrong {wrong.sum():.0f}; "
+                f"{np.median(took):.2f} s a message",
+                flush=True,
+            )
+            held &= bool(exact.all() and proved.all() and not wrong.any())
+    return held
+
+
+def read(made: Victim, batch: RecognitionBatch) -> list[tuple[float, float, float, float]]:
+    """Return of each utterance whether its transcript is exact, proved, proved and wrong; and the seconds of the message's attack."""
+    size = len(batch.ids)
+    leak, _, truth = capture(made, [batch], ["?"] * size, LeakSettings(layers=("input.0", "fc"), batch=size), Streams(0))
+    told = Knowledge() if size == 1 else Knowledge(frames=tuple(len(one) for one in truth.features))
+    began = time.perf_counter()
+    found = TranscriptSearch().run(made, leak, told, Watch(np.random.default_rng(0)))
+    took = time.perf_counter() - began
+    said, proved = found.transcripts or (None,) * size, found.proved or (False,) * size
+    return [
+        (float(one == true), float(sure), float(sure and one != true), took)
+        for one, sure, true in zip(said, proved, truth.texts, strict=True)
+    ]
+
+
+def shares(values: np.ndarray, seeds: int) -> str:
+    """95 % interval of a share over pieces; where all or none are counted, what so many pieces allow (Clopper and Pearson)."""
+    pieces = values.reshape(seeds, -1).mean(0)
+    if pieces.min() == pieces.max() and pieces.min() in (0.0, 1.0):
+        bound = 0.025 ** (1 / len(pieces))
+        return f"{bound:.2f} to 1" if pieces.min() == 1.0 else f"0 to {1 - bound:.2f}"
+    drawn = np.random.default_rng(0).integers(len(pieces), size=(10_000, len(pieces)))
+    low, high = np.quantile(pieces[drawn].mean(1), [0.025, 0.975])
+    return f"{low:.2f} to {high:.2f}"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("which", nargs="*", choices=["features", "characters", "noise", "limit"], default=[])
+    parser.add_argument("which", nargs="*", choices=["features", "characters", "transcripts", "noise", "limit"], default=[])
     parser.add_argument("--hidden", type=int, default=2048)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--utterances", type=int, default=10)
+    parser.add_argument("--seconds", type=float, default=1.5, help="of the pieces whose transcripts are read")
     parser.add_argument("--updates", type=int, default=40, help="of the trained networks")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     held = True
-    chosen = arguments.which or ["features", "characters", "noise", "limit"]
-    for which, promise in (("features", features), ("characters", characters)):
+    chosen = arguments.which or ["features", "characters", "transcripts", "noise", "limit"]
+    for which, promise in (("features", features), ("characters", characters), ("transcripts", transcripts)):
         if which in chosen:
             kept = promise(arguments)
             print(f"{which}: {'held' if kept else 'MISSED'}")

@@ -17,7 +17,7 @@ import yaml
 from auscult import registry
 from auscult.cli import main
 from auscult.errors import UserError
-from auscult.privacy import messages
+from auscult.privacy import heard_summary, messages
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.run import AttackResult, attack
@@ -234,10 +234,16 @@ def test_a_message_of_another_reduction_is_refused(
         attacked(values, tmp_path)
 
 
-def test_a_trained_victim_reads_aloud_and_cannot_be_swapped(guess: type[Guess], values: dict[str, Any], tmp_path: Path) -> None:
+def test_a_trained_victim_reads_aloud_and_cannot_be_swapped(
+    guess: type[Guess], values: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = {key: value for key, value in values.items() if key not in ("attack", "leak", "utterances")}
     trained = train(Recipe.from_dict(plain), root=tmp_path)
     values["victim"] = {"run": str(trained.run)}
+    result = attacked(values, tmp_path, "seed=5")
+    assert "wer" not in result.summary["table"]["attack"]  # hardly trained: it would be 1.0 on anything
+    assert any("the victim makes" in note and "would make them on anything" in note for note in result.summary["notes"])
+    monkeypatch.setattr(heard_summary, "MEANINGLESS", 5.0)
     result = attacked(values, tmp_path)
     assert {"wer", "cer"} <= set(result.summary["table"]["attack"])
     assert "true_hypothesis" in result.items[0]

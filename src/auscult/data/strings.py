@@ -22,7 +22,7 @@ UNKNOWN_SPEAKER = "unknown"
 
 def text_of(cut: Cut) -> str:
     """Return the text of an utterance; the texts of a string in order of time, joined with spaces. Empty if there is none."""
-    return " ".join(one.text for part in _parts(cut) for one in part.supervisions if one.text)
+    return " ".join(one.text for part in parts_of(cut) for one in part.supervisions if one.text)
 
 
 def speaker_of(cut: Cut) -> str:
@@ -32,10 +32,11 @@ def speaker_of(cut: Cut) -> str:
 
 def speakers_of(cut: Cut) -> list[str]:
     """Return the speakers of an utterance, sorted; empty where it names none."""
-    return sorted({one.speaker for part in _parts(cut) for one in part.supervisions if one.speaker})
+    return sorted({one.speaker for part in parts_of(cut) for one in part.supervisions if one.speaker})
 
 
-def _parts(cut: Cut) -> list[MonoCut]:
+def parts_of(cut: Cut) -> list[MonoCut]:
+    """Return the recordings that a string is made of, in order of time; of a single recording itself."""
     if not isinstance(cut, MixedCut):
         return [cut]
     return [track.cut for track in sorted(cut.tracks, key=lambda track: track.offset) if isinstance(track.cut, MonoCut)]

@@ -17,6 +17,7 @@ import torch
 from auscult.errors import UserError
 from auscult.metrics.reconstruction import Array
 from auscult.privacy.capture import client_features
+from auscult.privacy.listeners import open_listeners
 from auscult.privacy.messages import Done, Messages, stop_if_asked
 from auscult.privacy.opening import open_task, open_victim
 from auscult.privacy.revocode import Revocoder
@@ -131,7 +132,8 @@ def _attack_all(
     texts = [task.alphabet.decode(batch.tokens[0, : int(batch.token_lengths[0])].tolist()) for batch in chosen.pool]
     revocoder = Revocoder(victim.model.front_end, chosen.pool)
     streams = Streams(recipe.recipe.seed)
-    card = ScoreCard(victim, pool, texts, revocoder, recipe.case.victim.run is not None, streams)
+    listeners, heard_notes = open_listeners(recipe, task, chosen, revocoder, streams)
+    card = ScoreCard(victim, pool, texts, revocoder, recipe.case.victim.run is not None, streams, listeners)
     count = recipe.case.utterances.count // (recipe.case.leak.batch * recipe.case.leak.clients)
     results: list[tuple[Done, Scored]] = []
     with ProgressBar(run.path.name, SHARES * count, enabled=progress) as bar:
@@ -145,7 +147,12 @@ def _attack_all(
             results.append((done, card.score(number, done.places, done.found, done.truth)))
             bar.show(SHARES * (number + 1), f"message {number + 1} of {count}")
     items = [item for _, scored in results for item in scored.items]
-    notes = [*chosen.notes, *(note for done, scored in results for note in (*done.found.notes, *scored.notes))]
+    notes = [
+        *chosen.notes,
+        *heard_notes,
+        *(listeners.missing if listeners else ()),
+        *(note for done, scored in results for note in (*done.found.notes, *scored.notes)),
+    ]
     if results[0][0].found.features is not None:
         notes += _keep(run, items, results, revocoder, task.specification.sample_rate, streams, examples)
     return _store(recipe, run, journal, items, results, notes, len(pool)), items
@@ -165,9 +172,11 @@ def _store(
         found = done.found
         facts = {"objective": found.objective, "gradients": found.gradients, "seconds": done.seconds, "notes": list(found.notes)}
         told.append({**scored.message, **facts, "gave_up": found.gave_up, "utility": done.utility})
-    first = results[0][0]
-    summary = summarise(recipe, items, told, first.leak, first.knowledge, notes, pool)
+    first, heard = results[0][0], [row for _, scored in results for row in scored.heard]
+    summary = summarise(recipe, items, told, first.leak, first.knowledge, notes, pool, heard)
     run.write_items("messages", told)
+    if heard:
+        run.write_items("heard", heard)
     run.write_items("attack", items)
     run.write_summary("attack", summary)
     journal.write("end", state=str(State.COMPLETE))

@@ -25,6 +25,8 @@ from auscult.metrics.error_rate import character_errors, word_errors
 from auscult.metrics.reconstruction import Array, feature_mae, feature_scores, mel_psnr
 from auscult.metrics.reconstruction_controls import Score, controls
 from auscult.privacy.attack import Reconstruction
+from auscult.privacy.claims import claims
+from auscult.privacy.listeners import Heard, Listeners
 from auscult.privacy.message import Truth
 from auscult.privacy.revocode import Revocoder
 from auscult.privacy.victim import Victim
@@ -46,12 +48,14 @@ class Scored:
         message: a record of the message: its characters, as found and by controls.
         features: the reconstruction assigned to each utterance, None where there is none.
         notes: sentences about what could not be scored as found.
+        heard: records of what others heard, by utterance and method; see `auscult.privacy.listeners`.
     """
 
     items: list[Item]
     message: Item
     features: tuple[Array | None, ...]
     notes: tuple[str, ...]
+    heard: tuple[Item, ...] = ()
 
 
 class ScoreCard:
@@ -64,13 +68,21 @@ class ScoreCard:
         revocoder: of the pool.
         words: whether the victim has learned to recognise anything; fresh weights have no word error rate worth reporting.
         streams: draw the other utterance of a control.
+        listeners: hear every method's features besides; None where nobody does.
     """
 
     def __init__(
-        self, victim: Victim, pool: Sequence[Array], texts: Sequence[str], revocoder: Revocoder, words: bool, streams: Streams
+        self,
+        victim: Victim,
+        pool: Sequence[Array],
+        texts: Sequence[str],
+        revocoder: Revocoder,
+        words: bool,
+        streams: Streams,
+        listeners: Listeners | None = None,
     ) -> None:
         self.victim, self.pool, self.texts, self.revocoder = victim, tuple(pool), tuple(texts), revocoder
-        self.words, self.streams = words, streams
+        self.words, self.streams, self.listeners = words, streams, listeners
         self._alphabet, self._decoder = Alphabet(victim.specification.labels), GreedyDecoder()
 
     def score(self, number: int, places: Sequence[int], found: Reconstruction, truth: Truth) -> Scored:
@@ -83,28 +95,47 @@ class ScoreCard:
             truth: of the message.
         """
         assigned, order, notes = self._assigned(found, [self.pool[place] for place in places])
-        items = []
+        items, heard = [], list[Item]()
         for row, place in enumerate(places):
             item: Item = {"id": truth.ids[row], "speaker": truth.speakers[row], "message": number, "reference": truth.texts[row]}
             item |= {"frames": len(self.pool[place]), "seconds": len(truth.samples[row]) / self.victim.specification.sample_rate}
             if found.features is not None:
-                item |= self._feature_record(place, places, assigned[row])
-            place_found = order[row]
+                methods = self._methods(place, assigned[row])
+                item |= self._feature_record(place, places, methods, assigned[row] is not None)
+                heard += self._hear(place, places, methods, truth, row)
+            place_found = order[row] if found.features is not None else row
+            item |= self._claims(place, place_found, found, truth.texts[row])
             if found.symbols is not None and place_found is not None:
                 item |= {"symbols": found.symbols[place_found], "transcript_symbols": len(truth.texts[row])}
             items.append(item)
         return Scored(
-            items, {"id": f"message-{number}", "utterances": list(truth.ids), **self._characters(number, found, truth)}, assigned, notes
+            items,
+            {"id": f"message-{number}", "utterances": list(truth.ids), **self._characters(number, found, truth)},
+            assigned,
+            notes,
+            tuple(heard),
         )
 
-    def _feature_record(self, place: int, together: Sequence[int], attack: Array | None) -> Item:
-        true = self.pool[place]
-        random = self.streams.generator("controls", place)
-        methods = {ATTACK: np.zeros_like(true) if attack is None else attack, **controls(self.pool, place, random)}
+    def _methods(self, place: int, attack: Array | None) -> dict[str, Array]:
+        """Return the features of the attack and of every control for an utterance of the pool."""
+        true, random = self.pool[place], self.streams.generator("controls", place)
+        return {ATTACK: np.zeros_like(true) if attack is None else attack, **controls(self.pool, place, random)}
+
+    def _hear(self, place: int, together: Sequence[int], methods: dict[str, Array], truth: Truth, row: int) -> list[Item]:
+        if self.listeners is None:
+            return []
+        utterance = Heard(truth.ids[row], truth.speakers[row], truth.texts[row], truth.samples[row].numpy())
+        return self.listeners.hear(utterance, methods, together)
+
+    def _claims(self, place: int, place_found: int | None, found: Reconstruction, text: str) -> Item:
+        others = [one for one in self.texts if one != text] or list(self.texts)
+        return claims(found, place_found, text, others, self.victim.specification.labels, self.streams.generator("claims", place))
+
+    def _feature_record(self, place: int, together: Sequence[int], methods: dict[str, Array], there: bool) -> Item:
         heard = {name: self._heard(features) for name, features in methods.items()} if self.words else {}
         scores = {name: self._scores(place, together, features, heard.get(name)) for name, features in methods.items()}
         told = {"hypothesis": heard[ATTACK], "true_hypothesis": heard["true_input"]} if self.words else {}
-        return {"found": attack is not None, "snr": scores[ATTACK]["snr"], **told, "scores": scores}
+        return {"found": there, "snr": scores[ATTACK]["snr"], **told, "scores": scores}
 
     def _scores(self, place: int, together: Sequence[int], features: Array, heard: str | None) -> dict[str, Score]:
         true = self.pool[place]

@@ -11,6 +11,8 @@ from auscult.metrics.bootstrap import bootstrap_ratio
 from auscult.metrics.median_bootstrap import bootstrap_median
 from auscult.metrics.reconstruction import PROTOCOL
 from auscult.metrics.reconstruction_controls import reconstruction_table
+from auscult.privacy.claims import character_table, transcript_table
+from auscult.privacy.heard_summary import MEANINGLESS, Table, heard_table, refuse_meaningless
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.score_card import ATTACK
 from auscult.recipe.attack import AttackRecipe
@@ -25,7 +27,14 @@ UTILITY = (
 
 
 def summarise(
-    recipe: AttackRecipe, items: Sequence[Item], messages: Sequence[Item], leak: Leak, knowledge: Knowledge, notes: Sequence[str], pool: int
+    recipe: AttackRecipe,
+    items: Sequence[Item],
+    messages: Sequence[Item],
+    leak: Leak,
+    knowledge: Knowledge,
+    notes: Sequence[str],
+    pool: int,
+    heard: Sequence[Item] = (),
 ) -> dict[str, Any]:
     """Return what `summary/attack.json` holds.
 
@@ -37,16 +46,11 @@ def summarise(
         knowledge: beside it.
         notes: sentences that belong beside the numbers.
         pool: utterances of the pool.
+        heard: records of what others heard.
     """
-    table = _table(items)
-    characters = _characters(messages)
-    metrics = {name: one["value"] for name, one in table.get(ATTACK, {}).items()}
-    intervals = {name: [one["low"], one["high"]] for name, one in table.get(ATTACK, {}).items()}
-    for name, one in characters.get(ATTACK, {}).items():
-        metrics[f"characters_{name}"], intervals[f"characters_{name}"] = one["value"], [one["low"], one["high"]]
+    tables, more = _tables(items, messages, heard)
     utility = _utility(messages)
-    metrics |= {f"utility_{name}": one["value"] for name, one in utility.items()}
-    intervals |= {f"utility_{name}": [one["low"], one["high"]] for name, one in utility.items()}
+    metrics, intervals = _metrics(tables, utility)
     known = [item for item in items if "symbols" in item]
     if known:
         metrics["transcript_length_exact"] = sum(item["symbols"] == item["transcript_symbols"] for item in known) / len(known)
@@ -54,8 +58,7 @@ def summarise(
     return {
         "metrics": metrics,
         "intervals": intervals,
-        "table": table,
-        "characters": characters,
+        **tables,
         "utility": utility,
         "threat_model": {
             "message": leak.summary(),
@@ -63,17 +66,44 @@ def summarise(
             "weights": "fresh" if case.victim.run is None else f"best checkpoint of {case.victim.run}",
             "attack": case.attack.to_dict(),
         },
-        "protocol": _protocol(recipe, table, characters, pool),
+        "protocol": _protocol(recipe, tables["table"], tables["characters"], pool),
         "cost": {
             "seconds": math.fsum(message["seconds"] for message in messages),
             "gradients": sum(message["gradients"] for message in messages),
             "messages": len(messages),
             "utterances": len(items),
         },
-        "notes": list(dict.fromkeys(notes)),
+        "notes": list(dict.fromkeys([*more, *notes])),
         "seed": recipe.recipe.seed,
         "victim": leak.victim,
     }
+
+
+def _tables(items: Sequence[Item], messages: Sequence[Item], heard: Sequence[Item]) -> tuple[dict[str, Table], list[str]]:
+    """Return all tables by name, and sentences about them."""
+    table = _table(items)
+    transcripts, alarms = transcript_table(items)
+    listened, refused = heard_table(heard)
+    victim = refuse_meaningless(table, "true_input", ("wer", "cer"), "the victim", "the true features")
+    tables = {
+        "table": table,
+        "characters": _characters(messages),
+        "utterance_characters": character_table(items),
+        "transcripts": transcripts,
+        "heard": listened,
+    }
+    return tables, [*alarms, *([victim] if victim else []), *refused]
+
+
+PREFIXES = {"table": "", "characters": "characters_", "transcripts": "", "heard": "", "utterance_characters": "utterance_characters_"}
+"""What stands before the names of a table's scores among the metrics of the attack."""
+
+
+def _metrics(tables: Mapping[str, Table], utility: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, float], dict[str, list[float]]]:
+    """Return the values of the attack, and their intervals, by name."""
+    found = {f"{prefix}{name}": one for table, prefix in PREFIXES.items() for name, one in tables[table].get(ATTACK, {}).items()}
+    found |= {f"utility_{name}": dict(one) for name, one in utility.items()}
+    return {name: one["value"] for name, one in found.items()}, {name: [one["low"], one["high"]] for name, one in found.items()}
 
 
 def _table(items: Sequence[Item]) -> dict[str, dict[str, dict[str, float]]]:
@@ -144,6 +174,29 @@ def _protocol(recipe: AttackRecipe, table: Mapping[str, Any], characters: Mappin
         )
     if recipe.case.defence:
         stated["utility"] = UTILITY
+    stated |= _claimed_protocol(recipe)
     if characters:
         stated["characters"] = "the set of all characters of a message, the space included; intervals resample messages"
+    return stated
+
+
+def _claimed_protocol(recipe: AttackRecipe) -> dict[str, str]:
+    """Return how transcripts are proved and who listens."""
+    stated = {
+        "word error rates": f"reported only where the one on the truth is below {MEANINGLESS:.0%}",
+        "transcripts": "proved: put back through the network, it predicts the message within numerical error, and no near one does",
+    }
+    case = recipe.case
+    if case.speakers is not None:
+        stated["speakers"] = (
+            f"cosine to the mean embedding of each enrolled speaker by {case.speakers.run}; enrolment holds no attacked speech; "
+            "EER over all pairs of a sound and a speaker"
+        )
+    if case.recogniser is not None:
+        stated["recogniser"] = f"{case.recogniser.run}, which hears sound and was trained apart from the victim"
+    if case.speakers is not None or case.recogniser is not None:
+        stated["sounds"] = (
+            "features made sound by Griffin and Lim's algorithm from the same first phases for every method; mean and deviation before "
+            "normalisation are those of other speakers of the pool"
+        )
     return stated

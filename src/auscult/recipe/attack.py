@@ -72,6 +72,22 @@ class UtteranceSettings(Part):
     """Most utterances of the split, attacked ones included, that controls are made of and among which a reconstruction must be found."""
 
 
+class SpeakerSettings(Part):
+    """Who is recognised in reconstructions, by a verification model."""
+
+    run: str
+    """Folder of a verification run whose model listens."""
+    distractors: Split | None = None
+    """Split whose speakers are enrolled besides those of the attacked one, so that there are more to be confused with."""
+
+
+class RecogniserSettings(Part):
+    """Who reads words in reconstructions."""
+
+    run: str
+    """Folder of a recognition run, not the attacked one, whose model listens."""
+
+
 class Case(Part):
     """The sections that an attack adds to a recipe."""
 
@@ -85,6 +101,10 @@ class Case(Part):
     """The attacked network."""
     utterances: UtteranceSettings = UtteranceSettings()
     """Whose speech is attacked."""
+    speakers: Annotated[SpeakerSettings | None, Field(json_schema_extra=registry.LATER)] = None
+    """Whether speakers are recognised in reconstructions; null does not ask."""
+    recogniser: Annotated[RecogniserSettings | None, Field(json_schema_extra=registry.LATER)] = None
+    """Whether another recogniser hears words in reconstructions; null does not ask."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Case:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auscult.report.attack_record import AttackRun
-from auscult.report.attack_words import ATTACK, METHODS, RESPONSIBLE, SCORES, SHARES, threat_model
+from auscult.report.attack_words import ATTACK, METHODS, RESPONSIBLE, SCORES, SHARES, tables, threat_model
 from auscult.report.html_parts import bullets, escape, facts, figure, folded, number, paragraph, section, table, transcripts
 from auscult.report.listening_page import listen
 from auscult.report.page_sections import heading, identity, recipe
@@ -45,7 +45,7 @@ def _threat(summary: Mapping[str, Any]) -> str:
 
 
 def _results(summary: Mapping[str, Any]) -> str:
-    pieces = [_scores(summary["table"], "utterances"), _scores(summary["characters"], "messages")]
+    pieces = [piece for heading, found in tables(summary) for piece in (_heading(heading), _scores(found))]
     stated = [f"{key}: {value}" for key, value in summary.get("protocol", {}).items()]
     cost = summary["cost"]
     told = f"{cost['messages']:,} messages, {cost['seconds']:,.1f} s and {cost['gradients']:,} gradients of the victim's loss in all; seed "
@@ -55,13 +55,16 @@ def _results(summary: Mapping[str, Any]) -> str:
     )
 
 
-def _scores(found: Mapping[str, Mapping[str, Mapping[str, float]]], over: str) -> str:
-    """Return a table of methods by scores with their intervals; empty without methods."""
-    if not found:
-        return ""
+def _heading(words: str) -> str:
+    return f"<h3>{escape(words)}</h3>" if words else ""
+
+
+def _scores(found: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Return a table of methods by scores with their intervals."""
     names = [name for name in SCORES if any(name in scores for scores in found.values())]
     rows = [[METHODS.get(method, method), *(_cell(name, scores.get(name)) for name in names)] for method, scores in found.items()]
-    first = next(iter(found[ATTACK].values()))
+    first = next(estimate for scores in found.values() for estimate in scores.values())
+    [over] = [name for name in ("utterances", "messages") if name in first]
     remark = paragraph(f"Over {first[over]:,.0f} {over}; 95 % intervals in brackets.", "soft")
     return table(("", *(SCORES[name] for name in names)), rows) + remark
 
@@ -98,12 +101,15 @@ def _figures(attack: AttackRun) -> list[str]:
 def _utterances(items: Sequence[Mapping[str, Any]]) -> str:
     heard = any("hypothesis" in item for item in items)
     shown = sorted(items, key=lambda item: (-float(item.get("snr", 0.0)), str(item["id"])))[:MOST_ROWS]
-    header = ["utterance", "speaker", "message", "seconds", "SNR, dB", "identified", "transcript length", "transcript"]
+    claimed = any("transcript" in item for item in items)
+    header = ["utterance", "speaker", "message", "seconds", "SNR, dB", "identified", "transcript length", "claim", "transcript"]
     rows = []
     for item in shown:
         scores = item.get("scores", {}).get(ATTACK, {})
         length = f"{item['symbols']} of {item['transcript_symbols']}" if "symbols" in item else "–"
-        text = transcripts(str(item["reference"]), str(item["hypothesis"])) if "hypothesis" in item else escape(item["reference"])
+        read = item.get("transcript") or "" if claimed else item.get("hypothesis")
+        text = transcripts(str(item["reference"]), str(read)) if read is not None else escape(item["reference"])
+        claim = ("proved" if item["proved"] else "guess") if item.get("transcript") is not None else "–"
         found = {1.0: "yes", 0.0: "no"}.get(scores.get("identified"), "–")
         rows.append(
             [
@@ -114,11 +120,13 @@ def _utterances(items: Sequence[Mapping[str, Any]]) -> str:
                 number(item.get("snr"), ".1f"),
                 found,
                 length,
+                claim,
                 text,
             ]
         )
     words = "What the victim reads in the reconstruction is marked against the transcript." if heard else "Transcripts are the true ones."
-    listing = table(header, rows, markup=(7,))
+    words = "The transcript that the attack claims is marked against the true one." if claimed else words
+    listing = table(header, rows, markup=(8,))
     return section("Utterances", folded(f"{len(rows):,} of {len(items):,}, best first", listing), paragraph(words, "soft"))
 
 

@@ -24,6 +24,8 @@ METHODS = {
     "true_input": "the truth (upper bound)",
     "every_character": "every character",
     "other_transcripts": "other transcripts",
+    "recording": "the recording itself",
+    "chance": "by chance",
 }
 SCORES = {
     "mae": "MAE, deviations",
@@ -37,9 +39,35 @@ SCORES = {
     "precision": "precision",
     "recall": "recall",
     "exact": "exact sets",
+    "transcript_exact": "exact",
+    "transcript_proved": "proved",
+    "transcript_false_proof": "proved and wrong",
+    "transcript_cer": "CER",
+    "transcript_wer": "WER",
+    "speaker_top1": "speaker first",
+    "speaker_top5": "among first five",
+    "speaker_eer": "EER",
+    "recogniser_wer": "WER, another recogniser",
+    "recogniser_cer": "CER, another recogniser",
+    "stoi": "STOI",
+    "pesq": "PESQ",
 }
-SHARES = {"identified", "wer", "cer", "precision", "recall", "exact"}
+SHARES = {name for name in SCORES if name not in ("mae", "snr", "raw_mae", "length_error", "mel_psnr", "stoi", "pesq")}
 """Scores that are shown in per cent."""
+
+TABLES = {
+    "table": "",
+    "characters": "Characters of whole messages",
+    "utterance_characters": "Characters of each utterance",
+    "transcripts": "Transcripts",
+    "heard": "What others hear in the sound of the features",
+}
+"""Tables of `summary/attack.json` in the order in which they are shown, and what stands above each."""
+
+
+def tables(summary: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the tables that a summary has, each with its heading."""
+    return [(heading, summary[name]) for name, heading in TABLES.items() if any(summary.get(name, {}).values())]
 
 
 def threat_model(threat: Mapping[str, Any]) -> list[str]:

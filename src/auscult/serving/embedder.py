@@ -119,6 +119,20 @@ class SpeakerEmbedder:
         seconds = np.array([len(wave) for wave in waves]) / self.specification.sample_rate
         return Embeddings(tuple(names), vectors[rows], seconds[rows], tuple(notes))
 
+    def embed_samples(self, sounds: Sequence[NDArray[np.float32]], names: Sequence[str]) -> NDArray[np.float32]:
+        """Embed sounds (time,) at the model's rate; returns (sounds, dimensions).
+
+        Args:
+            sounds: at least one; the cache, which is for recordings, is neither asked nor filled.
+            names: what messages call them.
+
+        Raises:
+            UserError: one is too short for the encoder.
+        """
+        for sound, name in zip(sounds, names, strict=True):
+            check_length(len(sound), self.encoder.minimum_samples, self.specification.sample_rate, name)
+        return SpeakerEmbedder(self.encoder, self.specification, None)._embed(sounds)
+
     def verify(self, first: str | Path, second: str | Path, prior: float = 0.5) -> Comparison:
         """Compare two recordings.
 
