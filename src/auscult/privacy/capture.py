@@ -59,6 +59,7 @@ def capture(
         steps=settings.steps if settings.kind == "delta" else 1, rate=settings.rate if settings.kind == "delta" else None,
         clients=settings.clients, buffers=dict(victim.model.named_buffers()) if settings.send_buffers else None,
         defences=tuple(defence.describe() for defence in defences),
+        changes=tuple(change for defence in defences for change in defence.declare()),
     )  # fmt: skip
     truth = _truth(victim, batches, speakers)
     return leak, _knowledge(batches, truth, settings.knowledge), truth

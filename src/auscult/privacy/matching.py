@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from auscult.errors import UserError
+from auscult.privacy.evidence import Evidence, weigh
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.objectives import GradientDistance
 from auscult.privacy.victim import Victim
@@ -53,7 +54,8 @@ class Matching:
         passes: backward passes through the victim so far.
 
     Raises:
-        UserError: lengths or transcripts are not known, or are not of the message's number of utterances.
+        UserError: lengths or transcripts are not known, or are not of the message's number of utterances; or the objective is "declared"
+            and the message's defences cannot be read backwards.
     """
 
     def __init__(
@@ -74,6 +76,9 @@ class Matching:
         self.shape = (len(self.lengths), int(self.lengths.max()), self.victim.features.width)
         self.weights = {name: value.detach() for name, value in self.victim.parameters.items()}
         self.target = {name: value.to(self.dtype) for name, value in target.items()}
+        self.evidence: Evidence | None = weigh(leak, target, self.dtype) if distance.kind == "declared" else None
+        if self.evidence is not None and coordinates < 1:
+            raise UserError('coordinates: the objective "declared" looks at every value that was sent; leave coordinates at 1')
         self.kept = _largest(self.target, coordinates) if coordinates < 1 else None
         if self.kept is not None:
             self.target = {name: value * self.kept[name] for name, value in self.target.items()}
@@ -112,6 +117,8 @@ class Matching:
 
     def compared(self, message: Mapping[str, Tensor]) -> Tensor:
         """Return the distance of a message of the target's names and shapes, (), float64."""
+        if self.evidence is not None:
+            return self.evidence.distance(message)
         if self.kept is not None:
             message = {name: message[name] * kept for name, kept in self.kept.items()}
         return self.distance(message, self.target)

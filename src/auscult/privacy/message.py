@@ -19,6 +19,7 @@ from torch import Tensor
 
 from auscult.errors import UserError
 from auscult.losses.ctc import Reduction
+from auscult.privacy.declared import Change
 
 Kind = Literal["gradient", "delta"]
 Mode = Literal["eval", "train"]
@@ -41,6 +42,7 @@ class Leak:
         clients: over how many the message is a sum; 1 is a single client's.
         buffers: statistics that the client sent along, by name; None if it sent none.
         defences: names of what was done to the message, in order; protocols are public.
+        changes: what they declare of every value, in order; what an adaptive attack uses.
 
     Raises:
         UserError: a value does not fit, or a tensor is not finite; the message names the field or the parameter.
@@ -58,6 +60,7 @@ class Leak:
     clients: int = 1
     buffers: Mapping[str, Tensor] | None = None
     defences: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType({name: value.detach() for name, value in self.tensors.items()}))

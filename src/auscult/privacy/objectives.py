@@ -6,6 +6,9 @@ Choice: three distances without a unit. 0 is equality and 1 is what a gradient o
 Inner products of flattened tensors are all that is computed: the difference of two gradients of 40 million values is never stored.
 Sums over tensors are taken in float64; the inner products have the precision of the tensors, so that in float32 nothing below about 1e-7
 means anything (and a value may be as little as that below 0).
+
+A fourth objective, "declared", is no distance of two gradients: it measures a guess against what the message's defences leave open
+(`auscult.privacy.evidence`), which needs the message itself.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch import Tensor
 
 from auscult.errors import UserError
 
-Objective = Literal["cosine", "l2", "both"]
+Objective = Literal["cosine", "l2", "both", "declared"]
 TINY = 1e-60
 """Squared norms below this count as zero, in float64."""
 
@@ -29,7 +32,8 @@ class GradientDistance:
     """Distance of a gradient from a target of the same names and shapes.
 
     Args:
-        kind: "cosine": 1 minus the cosine, blind to scale; "l2": squared difference over the target's squared norm; "both": their sum.
+        kind: "cosine": 1 minus the cosine, blind to scale; "l2": squared difference over the target's squared norm; "both": their sum;
+            "declared": how far a guess lies outside of what the message's defences leave open, for a `Matching` to compute.
         per_layer: the mean of the distances of single tensors, so that small ones count as much as large ones; those whose target is zero
             (a bias below batch normalisation) have no distance and are left out.
 
@@ -44,6 +48,8 @@ class GradientDistance:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Objective):
             raise UserError(f'objective: expected one of {", ".join(get_args(Objective))}, got "{self.kind}"')
+        if self.kind == "declared" and self.per_layer:
+            raise UserError('objective: "declared" measures all tensors together, because noise is on all of them; leave per_layer out')
 
     def __call__(self, found: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Tensor:
         """Return the distance, (), float64, differentiable in `found`.
@@ -51,6 +57,7 @@ class GradientDistance:
         Raises:
             UserError: the target is zero, which nothing can be matched with.
         """
+        assert self.kind != "declared", "a Matching measures this by its evidence"
         products = torch.stack([_products(found[name], value) for name, value in target.items()])  # (tensors, 3)
         present = products[:, 2].detach() > TINY
         if not bool(present.any()):

@@ -56,7 +56,11 @@ def warnings(
         found.append("masks are guessed: with so many unknowns, a low objective is reached without the truth")
     elif matching.leak.dropout > 0:
         found.append("clients dropped values with masks that were not sent; the objective is not 0 at the truth")
-    if matching.leak.defences:
+    if matching.evidence is not None and matching.leak.defences:
+        found.append(
+            f"matched as far as {', '.join(matching.leak.defences)} leaves it open: the objective is 0 at the truth, and elsewhere too"
+        )
+    elif matching.leak.defences:
         found.append(f"the message went through {', '.join(matching.leak.defences)}; the objective is not 0 at the truth")
     return tuple(found)
 

@@ -39,7 +39,7 @@ class DropoutInversion(Attack):
 
     Args:
         layers: that are matched: prefixes of parameter names, or "all".
-        objective: "cosine", "l2" (relative), or "both".
+        objective: "cosine", "l2" (relative), "both", or "declared" (adapts to the message's defences, and is 0 at the truth).
         iterations: of Adam.
         rate: of the first iteration, for features and for the logits of masks.
         schedule: "constant", "cosine" to zero, or "plateau" (halve after 50 iterations without a new lowest objective).

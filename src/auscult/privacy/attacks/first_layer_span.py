@@ -16,9 +16,11 @@ Whoever has the features can run the network on them. Where the message holds th
 and the length of every transcript (`auscult.privacy.occupancy`), in any state of training. Masks of dropout do not hide features, but the
 attacker's network then is not the client's, and what defences did to the output layer is not undone: characters are then a guess.
 
-Limits: frames of all utterances together (468 at the defaults, 9.3 s at 20 ms); one step of one client's gradient, or a sum whose parts
-count as one batch. Utterances of one length are taken apart by the units that were off
-(`auscult.privacy.unmixing`), in an order that nothing tells.
+Local steps on one batch see the same windows in every step, so that a delta of any number of steps spans what one of them does; only the
+characters need a message of one step. What defences change is undone as far as they declare it (`auscult.privacy.adapted_span`).
+
+Limits: frames of all utterances together (468 at the defaults, 9.3 s at 20 ms), a secure sum counts as one batch. Utterances of one
+length are taken apart by the units that were off (`auscult.privacy.unmixing`), in an order that nothing tells.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from torch import from_numpy
 
 from auscult.errors import UserError
 from auscult.privacy import occupancy
+from auscult.privacy.adapted_span import adapted, spoilt
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.unmixing import sparse_combinations
@@ -70,7 +73,13 @@ class FirstLayerSpan(Attack):
     """Reconstruct features of DeepSpeech 1 from the gradient of its first layer; needs no transcript.
 
     Lengths that are not known are read from the rank of the gradient, for a single utterance.
+
+    Args:
+        adapt: use what defences declare and which units are off (`auscult.privacy.adapted_span`); nothing else for an unchanged message.
     """
+
+    def __init__(self, adapt: bool = True) -> None:
+        self.adapt = adapt
 
     def run(self, victim: Victim, leak: Leak, knowledge: Knowledge, watch: Watch) -> Reconstruction:
         """Return the features of each utterance; raises as the contract says."""
@@ -90,22 +99,21 @@ class FirstLayerSpan(Attack):
         if len(set(lengths)) < len(lengths):
             notes.append(_order_note(apart is not None))
         scaled, more = _scaled(apart or sequences, gradient, bias, context)
+        sent = {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors) and leak.steps == 1
+        if self.adapt and spoilt(leak):
+            result = adapted(victim, leak, Reconstruction(tuple(from_numpy(one) for one in scaled), notes=tuple(notes)))
+            return self._with_characters(victim, leak, result) if sent and result.gave_up is None else result
         worst, doubt = max(one.gap for one in found.values()), None
         if worst > CERTAIN:
             doubt = f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong"
             more.append(doubt)
         result = Reconstruction(tuple(from_numpy(one) for one in scaled), objective=worst, notes=(*notes, *more), gave_up=doubt)
-        sent = {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors)
         return self._with_characters(victim, leak, result) if sent and apart is not None and not more else result
 
     def _check(self, victim: Victim, leak: Leak) -> None:
         victim.accept(leak)
         if not victim.features.context or WEIGHT not in victim.parameters:
             raise UserError("first_layer_span reads a dense first layer over stacked context; it attacks deepspeech1, and nothing else")
-        if leak.steps != 1:
-            raise UserError(
-                f"first_layer_span: {leak.steps} local steps mix gradients at different weights; it needs a message of one step"
-            )
 
     def _with_characters(self, victim: Victim, leak: Leak, found: Reconstruction) -> Reconstruction:
         assert found.features is not None

@@ -44,7 +44,7 @@ class GradientMatching(Attack):
 
     Args:
         layers: that are matched: prefixes of parameter names, or "all". Layers below clipped activations give a note (kink test).
-        objective: "cosine", "l2" (relative), or "both".
+        objective: "cosine", "l2" (relative), "both", or "declared" (adapts to the message's defences, and is 0 at the truth).
         per_layer: the mean of the tensors' distances instead of the distance of all together.
         method: "exact" differentiates twice; "pearlmutter" takes two ordinary gradients at moved parameters.
         iterations: of each restart.

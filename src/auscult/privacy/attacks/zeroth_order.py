@@ -38,7 +38,7 @@ class HessianFree(Attack):
 
     Args:
         layers: that are matched: prefixes of parameter names, or "all". The output layer alone is computed for many guesses at once.
-        objective: "cosine", "l2" (relative), or "both".
+        objective: "cosine", "l2" (relative), "both", or "declared" (adapts to the message's defences, and is 0 at the truth).
         iterations: steps.
         directions: tried in each step, each on one frame of one utterance.
         lengths: lengths of each direction: the rate times 2, 1, 1/2, ...

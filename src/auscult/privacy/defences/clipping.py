@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import Field
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Shortened
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite, positive, scaled_to
 from auscult.registry import register
@@ -39,3 +40,7 @@ class Clipping(Defence):
     def describe(self) -> str:
         """Return the name and the norm."""
         return f"clipping (norm {self.norm:g})"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return that lengths are hidden."""
+        return (Shortened(),)

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Noised, Shortened
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite, positive, scaled_to
 from auscult.registry import register
@@ -51,3 +52,9 @@ class GaussianNoise(Defence):
         if self.norm is None:
             return f"gaussian_noise (sigma {self.sigma:g}, no epsilon)"
         return f"gaussian_noise (norm {self.norm:g}, sigma {self.sigma:g} of it, mu {2 / self.sigma:g} a message)"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return the deviation of the noise, and with `norm` that lengths are hidden before."""
+        if self.norm is None:
+            return (Noised(self.sigma),)
+        return Shortened(), Noised(self.sigma * self.norm)

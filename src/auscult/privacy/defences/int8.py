@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Rounded
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite
 from auscult.registry import register
@@ -52,3 +53,7 @@ class Int8(Defence):
     def describe(self) -> str:
         """Return the name and the rounding."""
         return "int8 (stochastic rounding)" if self.stochastic else "int8 (nearest)"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return the number of steps, and how far a value can be off."""
+        return (Rounded(LEVELS, reach=1.0 if self.stochastic else 0.5),)

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Pruned
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite, flatten, kept_values, share, unflatten
 from auscult.registry import register
@@ -42,3 +43,7 @@ class RandomPruning(Defence):
     def describe(self) -> str:
         """Return the name and the share."""
         return f"random_pruning ({100 * self.kept:g} % kept)"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return that zeros were not sent."""
+        return (Pruned(largest=False),)

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Signed
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite, positive
 from auscult.registry import register
@@ -44,3 +45,7 @@ class Sign(Defence):
     def describe(self) -> str:
         """Return the name and the magnitude."""
         return "sign (mean magnitude of each tensor)" if self.magnitude is None else f"sign (magnitude {self.magnitude:g})"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return that signs are exact."""
+        return (Signed(),)

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from auscult.privacy.declared import Change, Pruned
 from auscult.privacy.defence import Defence
 from auscult.privacy.message_vector import check_finite, flatten, kept_values, share, unflatten
 from auscult.registry import register
@@ -41,3 +42,7 @@ class TopK(Defence):
     def describe(self) -> str:
         """Return the name and the share."""
         return f"top_k ({100 * self.kept:g} % kept)"
+
+    def declare(self) -> tuple[Change, ...]:
+        """Return that zeros are values below the least that was sent."""
+        return (Pruned(largest=True),)
