@@ -1,8 +1,8 @@
 """Figures of a sweep of attacks: what each defence costs and hides, and where the attack fails.
 
-Curves put both sides of a defence into one panel: to the right what is left of the message's use, upwards what the attack finds, so that
-two defences are compared where they cost the same, and a defence without a line to its left has one strength only. The map shows all cells
-and says where the attack itself gave up: a number that an attacker knows to be wrong is not the same as one that misleads him.
+Curves put both sides of a defence into one panel: to the right what it costs, upwards what the attack finds, so that two defences are
+compared where they cost the same; low and to the left is good. Costs differ by orders of magnitude, hence the logarithm. The map shows
+all cells and says where the attack itself gave up: a number that an attacker knows to be wrong is not the same as one that misleads him.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from auscult.report.figure import FAINT, INK, OUTSIDE, SEQUENTIAL, Row, new_figu
 from auscult.report.panels import line_style, shorten
 from auscult.report.sweep_record import SweepRun, context, defence
 
-MOST_PANELS = 6
-PANELS_IN_ROW = 3
+MOST_SETTINGS = 3
+COSTS = {"loss_fall": ("share of the fall of the loss that is lost", 1e-3), "cosine": ("1 less the cosine to the undefended message", 1e-5)}
+"""What a row of panels shows to the right, as 1 less the measure of an undefended message; and the least that is drawn, for less too."""
+FLOOR, TOP = -10.0, 60.0
+"""Decibels at which anything worse or better is drawn: how far below zeros, or how exact, does not matter."""
+DECIBELS = range(-10, 61, 10)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p", "h", "<", ">", "d")
 UNDEFENDED = "none"
 LARGEST = 40.0
@@ -28,68 +32,69 @@ LARGEST = 40.0
 
 
 def draw_curves(sweep: SweepRun) -> tuple[Figure, dict[str, list[Row]]]:
-    """Return the figure of SNR against utility, a panel for each setting besides the defence, and its points."""
-    panels = [(name, [cell for cell in cells if _has_both(cell)]) for name, cells in sweep.contexts.items()]
-    panels = [(name, cells) for name, cells in panels if len(cells) > 1]
-    shown = panels[:MOST_PANELS]
+    """Return the figure of SNR against cost, a column for each setting besides the defence, and its points."""
+    settings = [(name, [cell for cell in cells if _has_both(cell)]) for name, cells in sweep.contexts.items()]
+    settings = [(name, cells) for name, cells in settings if len(cells) > 1]
+    best = sorted(settings, key=lambda setting: -max(_snr(cell) for cell in setting[1]))[:MOST_SETTINGS]
+    shown = [setting for setting in settings if setting in best]
     families = list(dict.fromkeys(cell["defence"]["family"] for _, cells in shown for cell in cells))
     families.sort(key=lambda family: family == UNDEFENDED)  # the styles of the others do not depend on whether it is there
-    rows = max(1, -(-len(shown) // PANELS_IN_ROW))
-    left_out = f"  ·  {len(shown)} of {len(panels)} settings" if len(panels) > len(shown) else ""
-    figure = new_figure("What defences cost and hide", f"{sweep.subtitle}{left_out}", 1.5 + 3.4 * rows)
+    left_out = f"  ·  the {len(shown)} of {len(settings)} settings that give most away" if len(settings) > len(shown) else ""
+    figure = new_figure("What defences cost and hide", f"{sweep.subtitle}{left_out}", 8.0)
     if not shown or len(families) < 2:
         not_available(figure.subplots(), "fewer than two defences are done: there is nothing to compare yet")
         return figure, {"curves": []}
-    columns = min(PANELS_IN_ROW, len(shown)) if len(shown) != 4 else 2
-    grid = figure.subplots(-(-len(shown) // columns), columns, squeeze=False, sharex=True, sharey=True)
+    grid = figure.subplots(len(COSTS), len(shown), squeeze=False, sharex="row", sharey=True)
     table: list[Row] = []
-    for place, axes in enumerate(grid.flat):
-        if place >= len(shown):
-            axes.set_axis_off()
-            continue
-        name, cells = shown[place]
-        table += _curves(axes, cells, families)
-        axes.set_title(f"{'abcdef'[place]}  {name.replace(chr(10), ', ') or 'all settings'}")
-    for axes in grid[-1]:
-        axes.set_xlabel("fall of the loss that is left (1: undefended)")
-    for axes in grid[:, 0]:
-        axes.set_ylabel("median SNR of features, dB")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    named = dict(zip(labels, handles, strict=True))
-    for axes in grid.flat:
-        named |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True) if label not in named}
+    for line, (cost, (words, least)) in zip(grid, COSTS.items(), strict=True):
+        for axes, (_, cells) in zip(line, shown, strict=True):
+            table += _curves(axes, cells, families, cost)
+            axes.set_xlabel(words)
+            axes.set(xscale="log", xlim=(0.6 * least, 1.6), ylim=(FLOOR - 3, TOP + 4))
+            axes.set_yticks(DECIBELS, [f"≤ {one}" if one == FLOOR else f"≥ {one}" if one == TOP else str(one) for one in DECIBELS])
+        line[0].set_ylabel("median SNR of features, dB")
+    for axes, letter, (name, _) in zip(grid[0], "abc", shown, strict=False):
+        axes.set_title(f"{letter}  {name.replace(chr(10), ', ') or 'all cells'}")
+    named = {label: handle for axes in grid.flat for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=min(5, len(named)))
     return figure, {"curves": table}
 
 
 def _has_both(cell: Row) -> bool:
-    return cell["state"] == "done" and "snr" in cell["scores"].get("attack", {}) and "loss_fall" in cell["utility"]
+    return cell["state"] == "done" and "snr" in cell["scores"].get("attack", {}) and all(cost in cell["utility"] for cost in COSTS)
 
 
-def _curves(axes: Axes, cells: Sequence[Row], families: Sequence[str]) -> list[Row]:
+def _curves(axes: Axes, cells: Sequence[Row], families: Sequence[str], cost: str) -> list[Row]:
     """Draw the defences of one setting and what needs no message."""
     table: list[Row] = []
-    baseline = float(np.median([cell["scores"]["corpus_mean"]["snr"]["value"] for cell in cells]))
-    axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="zeros, without any message")
-    if abs(baseline) > 0.5:
-        axes.axhline(baseline, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), label="mean of other utterances")
+    baseline = float(np.median([cell["scores"]["random_other"]["snr"]["value"] for cell in cells]))
+    axes.axhline(0.0, color=INK, linewidth=0.9, linestyle=(0, (4, 2)), label="zeros (no message)")
+    axes.axhline(baseline, color=INK, linewidth=0.9, linestyle=(0, (1, 1.5)), label="another utterance (no message)")
     for place, family in enumerate(families):
-        own = sorted(
-            (cell for cell in cells if cell["defence"]["family"] == family), key=lambda cell: cell["utility"]["loss_fall"]["value"]
-        )
+        own = [cell for cell in cells if cell["defence"]["family"] == family]
+        own.sort(key=lambda cell: float(cell["utility"][cost]["value"]))
         if not own:
             continue
         if family == UNDEFENDED:
-            look: dict[str, Any] = {"color": INK, "linestyle": "none", "marker": "*", "markersize": 11, "label": "undefended"}
+            look: dict[str, Any] = {"color": INK, "linestyle": "none", "marker": "*", "markersize": 13, "label": "undefended"}
+            look |= {"markerfacecolor": "none", "markeredgewidth": 1.4}  # clipping stands at the same place
         else:
-            look = {**line_style(place), "marker": MARKERS[place % len(MARKERS)], "markersize": 5.5, "label": family}
-        x, y = (_estimates(own, *path) for path in (("utility", "loss_fall"), ("scores", "attack", "snr")))
-        axes.errorbar(x[0], y[0], xerr=_bars(x), yerr=_bars(y), elinewidth=0.9, capsize=2, zorder=3, **look)
-        _strengths(axes, own, x[0], y[0], look["color"])
+            look = {**line_style(place), "marker": MARKERS[place % len(MARKERS)], "markersize": 5.5, "label": _named(family, own)}
+        x, y = (_estimates(own, *path) for path in (("utility", cost), ("scores", "attack", "snr")))
+        right, up = np.maximum(1.0 - x[[0, 2, 1]], COSTS[cost][1]), np.clip(y, FLOOR, TOP)
+        axes.errorbar(right[0], up[0], xerr=_bars(right), yerr=_bars(up), elinewidth=0.9, capsize=2, zorder=3, **look)
+        if cost == list(COSTS)[-1]:  # where points are farthest from one another
+            _strengths(axes, own, right[0], up[0], look["color"])
         for cell, *numbers in zip(own, *x, *y, strict=True):
-            names = ("loss_fall", "loss_fall_low", "loss_fall_high", "snr", "snr_low", "snr_high")
-            table.append({"setting": context(cell).replace("\n", ", "), "defence": defence(cell), **dict(zip(names, numbers, strict=True))})
+            names = ("is", "low", "high", "snr", "snr_low", "snr_high")
+            told = {"setting": context(cell).replace("\n", ", "), "defence": defence(cell), "cost": cost}
+            table.append({**told, **dict(zip(names, numbers, strict=True))})
     return table
+
+
+def _named(family: str, cells: Sequence[Row]) -> str:
+    """Return a family's name, with that of the strength that its points are marked with."""
+    return f"{family} ({cells[0]['defence']['strength'].split(' ')[0]})" if len(cells) > 1 else family
 
 
 def _estimates(cells: Sequence[Row], *path: str) -> Any:
@@ -109,12 +114,12 @@ def _bars(estimates: Any) -> Any:
 
 
 def _strengths(axes: Axes, cells: Sequence[Row], x: Any, y: Any, colour: str) -> None:
-    """Write the strengths beside the ends of a line; a single one is in the table."""
-    for place in sorted({0, len(cells) - 1}) if len(cells) > 1 else ():
-        text = cells[place]["defence"]["strength"].split(", ")[0]
-        side = "left" if place == 0 else "right"
-        offset = (5, 5) if place == 0 else (-5, 5)
-        axes.annotate(text, (x[place], y[place]), offset, textcoords="offset points", ha=side, va="bottom", fontsize=7, color=colour)
+    """Write the strength beside each point of a line; a single one is in the table."""
+    if len(cells) < 2:
+        return
+    for cell, right, up in zip(cells, x, y, strict=True):
+        text = cell["defence"]["strength"].split(", ")[0].split(" ")[-1]
+        axes.annotate(text, (right, up), (4, 4), textcoords="offset points", ha="left", va="bottom", fontsize=7, color=colour, zorder=4)
 
 
 def draw_map(sweep: SweepRun) -> tuple[Figure, dict[str, list[Row]]]:

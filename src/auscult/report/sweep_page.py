@@ -62,8 +62,9 @@ def _figures(sweep: SweepRun) -> str:
         "Figures",
         figure(
             folder / f"{CURVES}.png",
-            "What the attack finds against what the message is still good for, a line for each defence with its strengths; bars are 95 % "
-            "intervals. Compare defences at one place of the horizontal axis. Low and to the right is good.",
+            "What the attack finds against what the defence costs, a line for each defence with its strengths; bars are 95 % intervals. "
+            "Compare defences at one place of the horizontal axis: low is hidden, to the left is cheap. What costs less than the left edge "
+            "is drawn there.",
         ),
         figure(folder / f"{MAP}.png", "Median SNR of every cell; × says in how many messages the attack itself gave up."),
     )
