@@ -77,7 +77,7 @@ def test_other_losses_count_no_symbols_and_use_what_is_told(victim: Victim) -> N
 def test_a_search_that_ends_wrong_proves_nothing(victim: Victim, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the search returns its start, two letters exchanged."""
 
-    def stuck(evidence: Evidence, agrees: object) -> Read:
+    def stuck(evidence: Evidence, agrees: object, told: object) -> Read:
         labels = victim.specification.labels
         return Read(np.array([labels.index(one) for one in "see lal"]), 0.0, 1)
 

@@ -46,9 +46,11 @@ def test_a_wrong_start_is_repaired_and_the_distance_never_grows(monkeypatch: pyt
     evidence = said(text, 60)
     wrong = tokens(text)[np.random.default_rng(0).permutation(len(text))]
     monkeypatch.setattr(transcript_search, "_undecided", lambda evidence: np.eye(BLANK + 1)[wrong])
-    read = read_transcript(evidence, lambda transcript: False)
+    course: list[float] = []
+    read = read_transcript(evidence, lambda transcript: False, course.append)
     assert "".join(LETTERS[token] for token in read.transcript) == text
-    assert read.distance <= float(evidence.distances(wrong[None])[0])
+    assert course == sorted(course, reverse=True)
+    assert course[0] == float(evidence.distances(wrong[None])[0]) > course[-1]
 
 
 def test_changes_repair_what_the_linear_problem_does_not(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,18 @@ def test_files_are_embedded_once_in_the_order_asked_for(folder: Path) -> None:
     assert again.cache.computed == 0
 
 
+def test_samples_are_embedded_as_files_are_and_leave_no_trace(folder: Path) -> None:
+    embedder = load_embedder(folder / "run")
+    sounds = [soundfile.read(folder / f"s5_{number}.wav", dtype="float32")[0] for number in (2, 0)]
+    assert embedder.cache is not None
+    before = embedder.cache.computed
+    found = embedder.embed_samples(sounds, ["one", "other"])
+    assert embedder.cache.computed == before  # a reconstruction must not enter the cache of recordings
+    np.testing.assert_allclose(found, embedder.embed([folder / "s5_2.wav", folder / "s5_0.wav"]).vectors, atol=1e-6)
+    with pytest.raises(UserError, match="other: .* s of audio"):
+        embedder.embed_samples([sounds[0], sounds[1][:3]], ["one", "other"])
+
+
 def test_probability_comes_from_the_validation_trials(folder: Path) -> None:
     embedder = load_embedder(folder / "run")
     found = embedder.verify(folder / "s5_0.wav", folder / "s5_1.wav", prior=0.1)

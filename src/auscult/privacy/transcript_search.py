@@ -84,16 +84,18 @@ class Read(NamedTuple):
     compared: int
 
 
-def read_transcript(evidence: Evidence, agrees: Callable[[Tokens], bool]) -> Read:
+def read_transcript(evidence: Evidence, agrees: Callable[[Tokens], bool], told: Callable[[float], None] = lambda distance: None) -> Read:
     """Return the transcript of an utterance that explains what was measured best, as far as the search sees.
 
     Args:
         evidence: with at least one symbol and one character, and frames for all symbols.
         agrees: whether a transcript explains the message itself, so that nothing is left to look for.
+        told: called with the squared distance before every step.
     """
     best = _decided(evidence, _undecided(evidence))
     distance, compared = float(evidence.distances(best[None])[0]), 1
     for _ in range(SWEEPS):
+        told(distance)
         if agrees(best):
             break
         for proposals in _proposals(evidence, best):

@@ -74,7 +74,8 @@ def draw_course(attack: AttackRun) -> tuple[Figure, dict[str, list[Row]]]:
         lines = attack.course[name]
         for number, values in list(lines.items())[:MOST_LINES]:
             order = sorted(values)
-            axes.plot(order, [values[one] for one in order], color=COLOURS[number % len(COLOURS)], linewidth=1.0, alpha=0.8)
+            colour, dot = COLOURS[number % len(COLOURS)], "." if len(order) == 1 else None  # a line of one point cannot be seen
+            axes.plot(order, [values[one] for one in order], color=colour, linewidth=1.0, alpha=0.8, marker=dot)
             table += [{"value": name, "message": number, "iteration": one, "is": values[one]} for one in order]
         every = [value for values in lines.values() for value in values.values() if np.isfinite(value)]
         if every and min(every) > 0 and max(every) > 30 * min(every):

@@ -9,6 +9,7 @@ predicts the message is proved, everything else is called a guess.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 
 from auscult.errors import UserError
 from auscult.privacy.alignments import Tokens
@@ -17,7 +18,7 @@ from auscult.privacy.attacks.first_layer_span import MIXED, FirstLayerSpan, doub
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.occupancy import BIAS, WEIGHT
 from auscult.privacy.transcript_evidence import AGREES, APART, FLOAT, Observed, observe
-from auscult.privacy.transcript_search import read_transcript
+from auscult.privacy.transcript_search import SWEEPS, read_transcript
 from auscult.privacy.victim import Victim
 from auscult.registry import register
 
@@ -43,19 +44,19 @@ class TranscriptSearch(Attack):
         observed = observe(victim, leak, found.features, _told(knowledge))
         doubts = doubts_of(leak, found.objective)
         texts, proved, residuals, notes = list[str | None](), list[bool](), list[float](), list[str]()
-        for number, one in enumerate(observed):
+        steps, most = count(1), SWEEPS * len(observed)
+        for one in observed:
             if one.evidence is None:
                 texts.append(None)
                 proved.append(False)
                 notes.append("the length of a transcript is unknown, or no character was found: it is not looked for")
                 continue
-            read = read_transcript(one.evidence, one.agrees)
+            read = read_transcript(one.evidence, one.agrees, lambda distance: watch.report(next(steps), most, {"distance": distance}))
             residuals.append(one.residual(read.transcript))
             texts.append("".join(victim.specification.labels[token] for token in read.transcript))
             reason = _unproved(one, read.transcript)
             proved.append(reason is None and not doubts)
             notes += [reason] if reason is not None and not doubts else []
-            watch.report(number + 1, len(observed), {"distance": residuals[-1], "compared": float(read.compared)})
         notes += [f"{' and '.join(doubts)}: transcripts are guesses"] if doubts else []
         return replace(
             found, transcripts=tuple(texts), proved=tuple(proved), objective=max(residuals, default=1.0), notes=(*found.notes, *notes)
