@@ -19,6 +19,7 @@ _WHERE = {
     "Recipe": "auscult.recipe",
     "RunIndex": "auscult.runs.index",
     "attack": "auscult.privacy.run",
+    "attack_sweep": "auscult.privacy.sweep",
     "audit": "auscult.training.audit",
     "check": "auscult.training.check",
     "evaluate": "auscult.training.evaluate",
@@ -42,6 +43,7 @@ __all__ = [
     "Recipe",
     "RunIndex",
     "attack",
+    "attack_sweep",
     "audit",
     "check",
     "evaluate",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from auscult.metrics.separation_scoring import score_separation
     from auscult.metrics.trial_scores import score_eer
     from auscult.privacy.run import attack
+    from auscult.privacy.sweep import attack_sweep
     from auscult.recipe import Recipe
     from auscult.report.html import write_report
     from auscult.runs.index import RunIndex

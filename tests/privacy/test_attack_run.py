@@ -124,6 +124,7 @@ def test_the_page_says_who_knows_what_and_marks_sounds(guess: type[Guess], value
     for said in (
         "summed over 2 clients", "told the lengths of audio and transcripts", "no epsilon", "masks are not known", "do not publish it",
         "proves no privacy", "another utterance", "synthetic reconstruction", "<audio", "equal utility", "made up",
+        "of the fall of the loss",
     ):  # fmt: skip
         assert said in page, said
     assert page.index("Threat model") < page.index("What came out")

@@ -76,7 +76,7 @@ def attack(
 
 
 def _text(result: AttackResult, document: Path | None) -> None:
-    from auscult.report.attack_words import tables, threat_model
+    from auscult.report.attack_words import cost_of_defences, tables, threat_model
 
     for line in threat_model(result.summary["threat_model"]):
         typer.echo(line)
@@ -84,6 +84,9 @@ def _text(result: AttackResult, document: Path | None) -> None:
         if heading:
             typer.echo(f"{heading}:")
         _print(found)
+    cost = cost_of_defences(result.summary)
+    if cost is not None:
+        typer.echo(cost)
     for note in [*result.notes, *result.summary["notes"]]:
         typer.echo(f"note: {note}")
     typer.echo(f"{'reused' if result.reused else 'attacked'}: {result.run}")

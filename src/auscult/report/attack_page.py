@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from auscult.report.attack_record import AttackRun
-from auscult.report.attack_words import ATTACK, METHODS, RESPONSIBLE, SCORES, SHARES, tables, threat_model
+from auscult.report.attack_words import ATTACK, METHODS, RESPONSIBLE, SCORES, SHARES, cost_of_defences, tables, threat_model
 from auscult.report.html_parts import bullets, escape, facts, figure, folded, number, paragraph, section, table, transcripts
 from auscult.report.listening_page import listen
 from auscult.report.page_sections import heading, identity, recipe
@@ -50,6 +50,8 @@ def _results(summary: Mapping[str, Any]) -> str:
     cost = summary["cost"]
     told = f"{cost['messages']:,} messages, {cost['seconds']:,.1f} s and {cost['gradients']:,} gradients of the victim's loss in all; seed "
     notes = [bullets(summary["notes"])] if summary["notes"] else []
+    left = cost_of_defences(summary)
+    notes += [paragraph(left)] if left is not None else []
     return section(
         "What came out", *filter(None, pieces), *notes, paragraph(f"{told}{summary['seed']}.", "soft"), folded("protocol", bullets(stated))
     )

@@ -87,6 +87,18 @@ def threat_model(threat: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def cost_of_defences(summary: Mapping[str, Any]) -> str | None:
+    """Return what the defences left of a message's use, in a sentence; None where clients do not defend themselves."""
+    found = summary.get("utility", {})
+    if not summary["threat_model"]["message"]["defences"] or "loss_fall" not in found:
+        return None
+    fall, same, cosine = (f"{found[name]['value']:.3g}" for name in ("loss_fall", "loss_fall_same_rate", "cosine"))
+    return (
+        f"What the defences leave of a message: {fall} of the fall of the loss by one step at its best rate ({same} at the rate that is "
+        f"best without defences), cosine {cosine} to the undefended message; medians over messages."
+    )
+
+
 def _plain(value: Any) -> str:
     return " and ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
