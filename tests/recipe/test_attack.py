@@ -67,6 +67,7 @@ def test_all_errors_come_at_once_with_the_nearest_word() -> None:
         (["attack.name=first_layer_spam"], 'did you mean "first_layer_span"'),
         (["victim.norm_mode=both"], "'eval' or 'train'"),
         (["leak.layers=[]"], "at least 1"),
+        (["data.batch={poisson: 1}", "differential_privacy={noise_multiplier: 1.0, clip: 1.0}"], "not on a training"),
     ],
 )
 def test_what_does_not_fit_is_said(overrides: list[str], said: str) -> None:

@@ -118,6 +118,11 @@ class Case(Part):
             raise ValueError(
                 f'leak.steps: a gradient has one step, not {self.leak.steps}; the message of several steps has leak.kind "delta"'
             )
+        if getattr(self, "differential_privacy", None) is not None:  # of the recipe that this is mixed into
+            raise ValueError(
+                "differential_privacy: an attack is on one message, not on a training; give defence (clipping, then gaussian_noise), or "
+                "victim.run for weights trained with it, and set differential_privacy: null"
+            )
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[dict[str, Any]]]:

@@ -58,6 +58,7 @@ class Training:
         initial_loss: "initial_loss" event: the first loss beside theory; empty where theory gives none.
         plan: "plan" event: what the batches make of the data; empty where there is none.
         evaluations: "evaluation" events in order of update.
+        privacy: "privacy" events in order of update: what differential privacy could claim then; empty without it.
         refused: "refused" events.
         checkpoints: "checkpoint" events.
         resumed: updates from which training resumed.
@@ -74,6 +75,7 @@ class Training:
     initial_loss: Mapping[str, Any]
     plan: Mapping[str, Any]
     evaluations: tuple[Mapping[str, Any], ...]
+    privacy: tuple[Mapping[str, Any], ...]
     refused: tuple[Mapping[str, Any], ...]
     checkpoints: tuple[Mapping[str, Any], ...]
     resumed: tuple[int, ...]
@@ -131,6 +133,7 @@ def read_training(path: Path) -> Training:
         by_kind.get("initial_loss", [{}])[-1],
         by_kind.get("plan", [{}])[-1],
         tuple(evaluations[update] for update in sorted(evaluations)),
+        tuple(by_kind.get("privacy", [])),
         tuple(by_kind.get("refused", [])),
         tuple(by_kind.get("checkpoint", [])),
         tuple(int(event["update"]) for event in by_kind.get("resumed", [])),

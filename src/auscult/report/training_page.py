@@ -14,6 +14,7 @@ from auscult.report.html_parts import NOT_RUN, bullets, escape, facts, figure, n
 from auscult.report.item_kinds import WINDOWS, drawings, figure_name, kind_of
 from auscult.report.listening_page import examples_name, listen
 from auscult.report.page_sections import heading, identity, protocol, recipe
+from auscult.report.privacy_section import privacy
 from auscult.report.recordings_page import recordings
 from auscult.report.train_record import Training
 
@@ -33,6 +34,7 @@ def body(training: Training) -> list[str]:
         _results(training),
         _baselines(training),
         _claims(training),
+        *filter(None, [privacy(training)]),
         _course(training),
         _figures(training),
         *([recordings(training)] if training.recordings or any(kind_of(judged) is WINDOWS for judged in training.judged) else []),
