@@ -84,7 +84,7 @@ def test_samples_are_embedded_as_files_are_and_leave_no_trace(folder: Path) -> N
     found = embedder.embed_samples(sounds, ["one", "other"])
     assert embedder.cache.computed == before  # a reconstruction must not enter the cache of recordings
     np.testing.assert_allclose(found, embedder.embed([folder / "s5_2.wav", folder / "s5_0.wav"]).vectors, atol=1e-6)
-    with pytest.raises(UserError, match="other: .* s of audio"):
+    with pytest.raises(UserError, match=r"other: .* s of audio"):
         embedder.embed_samples([sounds[0], sounds[1][:3]], ["one", "other"])
 
 
