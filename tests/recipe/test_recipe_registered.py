@@ -13,6 +13,7 @@ from auscult import registry
 from auscult.recipe import Recipe
 from auscult.recipe.attack import AttackRecipe, load_recipe
 from auscult.recipe.sections import section_models
+from auscult.recipe.sweep import Sweep
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 
@@ -42,10 +43,20 @@ def test_every_size_of_every_model_makes_a_recipe() -> None:
             assert Recipe.from_dict(recipe.to_dict()).hash == recipe.hash
 
 
-@pytest.mark.parametrize(
-    "path", sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "corpora"), ids=lambda path: path.stem
-)
+SHIPPED = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "corpora")
+SWEEPS = [path for path in SHIPPED if "\nsweep:" in path.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweeps_load(path: Path) -> None:
+    found = Sweep.load(path)
+    again = Sweep.from_dict(found.document)
+    assert [one.recipes[0].recipe.hash for one in again.cells] == [one.recipes[0].recipe.hash for one in found.cells]
+
+
+@pytest.mark.parametrize("path", [path for path in SHIPPED if path not in SWEEPS], ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
     recipe = load_recipe(path)
-    again = AttackRecipe.from_dict(recipe.to_dict()).recipe if path.parent.name == "privacy" else Recipe.from_dict(recipe.to_dict())
+    values = recipe.to_dict()
+    again = AttackRecipe.from_dict(values).recipe if "attack" in values else Recipe.from_dict(values)
     assert again.hash == recipe.hash
