@@ -97,8 +97,9 @@ def test_a_message_that_tells_nothing_of_an_utterance_proves_nothing(victim: Vic
     right: Tokens = np.array([labels.index(letter) for letter in TEXTS[0]])
     assert transcript_search._unproved(one, right) is None
     blind = replace(one, units=np.zeros_like(one.units), gradient=np.zeros_like(one.gradient))
-    assert blind.agrees(right)
-    assert blind.agrees(right[::-1].copy())
+    assert blind.residual(right) == blind.residual(right[::-1].copy()) == 0.0
+    assert one.agrees(right)
+    assert not blind.agrees(right)  # a search must not stop at its first guess
     assert "another one too" in str(transcript_search._unproved(blind, right))
 
 

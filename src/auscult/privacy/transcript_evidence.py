@@ -30,6 +30,8 @@ AGREES = 1e-6
 """Share of the message by which a proved transcript's gradient may differ from it."""
 APART = 5.0
 """How many times farther than a proved transcript the nearest other one must be."""
+TELLING = 100.0
+"""How much larger than the error of agreement the part of the message must be that is of one utterance alone."""
 RESOLUTION = 1e-3
 """Posteriors known better than this count alike: the linear picture of the search is no better."""
 NEAR = 0.05
@@ -61,8 +63,8 @@ class Observed:
         return float(np.linalg.norm(self._predicted(transcript) - self.gradient)) / self.size
 
     def agrees(self, transcript: Tokens) -> bool:
-        """Return whether a transcript's gradient is the message, within numerical error."""
-        return self.residual(transcript) <= AGREES
+        """Return whether a transcript's gradient is the message, within numerical error; not where all are, so that a search goes on."""
+        return float(np.linalg.norm(self.gradient)) > TELLING * AGREES * self.size and self.residual(transcript) <= AGREES
 
     def nearest_rival(self, transcript: Tokens) -> float:
         """Return how far the gradients of the most similar other transcripts are from that of a transcript, at least."""
