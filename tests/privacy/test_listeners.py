@@ -37,7 +37,8 @@ class Judge:
     def __init__(self) -> None:
         self.heard: list[NDArray[np.float32] | None] = []
 
-    def place(self, sound: NDArray[np.float32] | None, speaker: str, name: str) -> Placed:
+    def place(self, sound: NDArray[np.float32] | None, speaker: str, name: str, recording: bool) -> Placed:
+        assert recording == (name == "u0" and len(self.heard) == 5)  # the sixth is the recording
         self.heard.append(sound)
         return Placed(1, 2, 0.5, {"other": 0.1})
 

@@ -147,5 +147,11 @@ def test_voices_are_ranked_and_silence_comes_last(tmp_path: Path) -> None:
     assert all(set(one.others) == set(judge.names) - {f"s{number}"} for number, one in enumerate(found))
     assert judge.place(hum(150, 1.0, random), "s3", "sound").rank > 1
     assert judge.place(None, "s0", "sound").rank == judge.place(np.zeros(RATE, np.float32), "s0", "sound").rank == 4
+    low = SpeakerJudge(cast(SpeakerEmbedder, PitchEmbedder()), pieces, RATE, lambda samples, name: hum(150, 1.0, random) + samples[:RATE])
+    assert not np.allclose(low.sounds, low.recordings)
+    np.testing.assert_array_equal(low.recordings, judge.recordings)
+    heard = hum(350, 1.0, random)
+    assert low.place(heard, "s2", "sound", recording=True).cosine == judge.place(heard, "s2", "sound").cosine
+    assert low.place(heard, "s2", "sound").cosine < judge.place(heard, "s2", "sound").cosine
     with pytest.raises(UserError, match="1 speaker to choose from"):
         SpeakerJudge(cast(SpeakerEmbedder, PitchEmbedder()), pieces[:1], RATE)

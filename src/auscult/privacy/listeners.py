@@ -18,20 +18,25 @@ import numpy as np
 import torch
 
 from auscult.audio.resampling import resample
+from auscult.data.recognition_batch import RecognitionBatch
 from auscult.errors import MissingExtra, UserError
 from auscult.metrics.edit_distance import EditCounts
 from auscult.metrics.error_rate import character_errors, word_errors
 from auscult.metrics.intelligibility import PESQ_BANDS, pesq, stoi
 from auscult.metrics.reconstruction import Array
+from auscult.privacy.capture import client_features
 from auscult.privacy.revocode import Revocoder, Scale
-from auscult.privacy.speakers import Samples, SpeakerJudge, enrolment
+from auscult.privacy.speakers import Door, Samples, SpeakerJudge, enrolment
 from auscult.privacy.utterances import Chosen
+from auscult.privacy.victim import Victim
 from auscult.recipe.attack import AttackRecipe
 from auscult.serving.embedder import load_embedder
 from auscult.serving.recognizer import Recognizer, load
 from auscult.streams import Streams
 from auscult.tasks.recognition import Recognition
 
+VOCODED = 5.0
+"""Seconds of a recording that go through the vocoder for enrolment; it is slow, and encoders gain little beyond."""
 RECORDING = "recording"
 """Name of the row of the recording itself."""
 
@@ -107,7 +112,7 @@ class Listeners:
         for method, sound in {**sounds, RECORDING: utterance.samples}.items():
             row: Row = {"id": f"{utterance.name} {method}", "utterance": utterance.name, "speaker": utterance.speaker, "method": method}
             if self.speakers is not None:
-                row |= self.speakers.place(sound, utterance.speaker, utterance.name)._asdict()
+                row |= self.speakers.place(sound, utterance.speaker, utterance.name, method == RECORDING)._asdict()
             if self.recogniser is not None:
                 row |= self._words(self.recogniser, utterance, sound)
             if method != RECORDING:
@@ -156,7 +161,7 @@ class Listeners:
 
 
 def open_listeners(
-    recipe: AttackRecipe, task: Recognition, chosen: Chosen, revocoder: Revocoder, streams: Streams
+    recipe: AttackRecipe, task: Recognition, victim: Victim, chosen: Chosen, revocoder: Revocoder, streams: Streams
 ) -> tuple[Listeners | None, list[str]]:
     """Return who listens to the reconstructions of a recipe, None where nobody is asked to, and sentences about it.
 
@@ -168,12 +173,25 @@ def open_listeners(
         return None, notes
     if case.speakers is not None:
         pieces, notes = enrolment(task, chosen, case)
-        judge = SpeakerJudge(load_embedder(case.speakers.run, device="cpu"), pieces, task.specification.sample_rate)
+        door = _door(victim, chosen, revocoder, streams) if case.speakers.vocoded else None
+        judge = SpeakerJudge(load_embedder(case.speakers.run, device="cpu"), pieces, task.specification.sample_rate, door)
     if case.recogniser is not None:
         if case.victim.run is not None and Path(case.recogniser.run).resolve() == Path(case.victim.run).resolve():
             raise UserError("recogniser.run: is the attacked run itself; words are heard by another recogniser, or by none")
         recogniser = load(case.recogniser.run, device="cpu")
     return Listeners(revocoder, streams, task.specification.sample_rate, chosen.speakers, judge, recogniser), notes
+
+
+def _door(victim: Victim, chosen: Chosen, revocoder: Revocoder, streams: Streams) -> Door:
+    """Return what makes features of a recording, and sound of those, knowing nothing of attacked utterances."""
+    scale, most = revocoder.scale(range(chosen.attacked)), round(VOCODED * victim.specification.sample_rate)
+
+    def through(samples: Samples, name: str) -> Samples:
+        frames, lengths = client_features(victim, RecognitionBatch.pad([samples[:most]], [[]], [name]))
+        generator = torch.Generator().manual_seed(streams.integer("phases", "enrolment", name))
+        return revocoder.sound(frames[0, : int(lengths[0])].double().numpy(), scale, generator).numpy().astype(np.float32)
+
+    return through
 
 
 def _counted(counts: EditCounts) -> Sequence[int]:

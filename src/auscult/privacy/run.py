@@ -132,7 +132,7 @@ def _attack_all(
     texts = [task.alphabet.decode(batch.tokens[0, : int(batch.token_lengths[0])].tolist()) for batch in chosen.pool]
     revocoder = Revocoder(victim.model.front_end, chosen.pool)
     streams = Streams(recipe.recipe.seed)
-    listeners, heard_notes = open_listeners(recipe, task, chosen, revocoder, streams)
+    listeners, heard_notes = open_listeners(recipe, task, victim, chosen, revocoder, streams)
     card = ScoreCard(victim, pool, texts, revocoder, recipe.case.victim.run is not None, streams, listeners)
     count = recipe.case.utterances.count // (recipe.case.leak.batch * recipe.case.leak.clients)
     results: list[tuple[Done, Scored]] = []

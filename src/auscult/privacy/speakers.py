@@ -7,12 +7,15 @@ stretch of any file with an attacked one. A speaker without another utterance is
 recording, and that is said: the room and the microphone are then known too. Whatever was chosen, it is compared with what is attacked, by
 place and by content, and an overlap is an error. Further speakers can be enrolled from another split, so that there are many to be
 confused with.
+
+Enrolment goes through the vocoder as well, because an attacker would do so: an encoder that hears recordings on one side and vocoded
+sounds on the other compares channels before voices. Recordings are compared with recordings.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,6 +36,7 @@ from auscult.tasks.recognition import Recognition
 from auscult.tasks.speaker_start import weights_digest
 
 Samples = NDArray[np.float32]
+Door = Callable[[Samples, str], Samples]
 MOST = 5
 """Utterances that a speaker is enrolled with, at most; the first by the hash of their ids."""
 LONGEST = 15.0
@@ -88,28 +92,38 @@ class SpeakerJudge:
         embedder: of a verification run.
         pieces: of at least two speakers.
         sample_rate: of all samples here.
+        door: what pieces go through before sounds are compared with them, given samples and a name; None leaves them as they are.
 
     Raises:
         UserError: a piece is too short for the model, or there is one speaker only.
     """
 
-    def __init__(self, embedder: SpeakerEmbedder, pieces: Sequence[Piece], sample_rate: int) -> None:
+    def __init__(self, embedder: SpeakerEmbedder, pieces: Sequence[Piece], sample_rate: int, door: Door | None = None) -> None:
         self.embedder, self.sample_rate = embedder, sample_rate
         self.names = sorted({piece.speaker for piece in pieces})
         if len(self.names) < 2:
             raise UserError(
                 f"speakers: {len(self.names)} speaker to choose from; attack utterances of several, or set speakers.distractors"
             )
-        vectors = self._vectors([piece.samples for piece in pieces], [piece.name for piece in pieces])
-        self.centres = cohort_of(vectors, [piece.speaker for piece in pieces])
+        names, voices = [piece.name for piece in pieces], [piece.speaker for piece in pieces]
+        self.recordings = cohort_of(self._vectors([piece.samples for piece in pieces], names), voices)
+        self.sounds = self.recordings
+        if door is not None:
+            self.sounds = cohort_of(self._vectors([door(piece.samples, piece.name) for piece in pieces], names), voices)
 
     @property
     def weights(self) -> str:
         """Hash of the model's weights."""
         return weights_digest(self.embedder.encoder)
 
-    def place(self, samples: Samples | None, speaker: str, name: str) -> Placed:
+    def place(self, samples: Samples | None, speaker: str, name: str, recording: bool = False) -> Placed:
         """Return where a speaker stands for a sound (time,); last where there is no sound, or one without direction.
+
+        Args:
+            samples: of the sound.
+            speaker: who spoke.
+            name: for messages.
+            recording: whether the sound went through no door.
 
         Raises:
             UserError: the sound is too short for the model, or the speaker is not enrolled.
@@ -117,9 +131,10 @@ class SpeakerJudge:
         vector = None if samples is None else self._vectors([samples], [name])[0]
         if vector is None or not np.isfinite(vector).all() or not np.any(vector):
             return Placed(len(self.names), len(self.names), -1.0, {one: 1.0 for one in self.names if one != speaker})
-        found = speaker_rank(vector, self.centres, self.names, speaker)
+        centres = self.recordings if recording else self.sounds
+        found = speaker_rank(vector, centres, self.names, speaker)
         numbers = np.arange(len(self.names))
-        cosines = cosine_scores(np.concatenate([vector[None], self.centres]), np.zeros_like(numbers), numbers + 1).tolist()
+        cosines = cosine_scores(np.concatenate([vector[None], centres]), np.zeros_like(numbers), numbers + 1).tolist()
         others = {one: round(cosine, 4) for one, cosine in zip(self.names, cosines, strict=True)}
         own = others.pop(speaker)
         return Placed(found.rank, found.candidates, own, others)

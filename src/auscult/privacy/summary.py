@@ -189,7 +189,8 @@ def _claimed_protocol(recipe: AttackRecipe) -> dict[str, str]:
     case = recipe.case
     if case.speakers is not None:
         stated["speakers"] = (
-            f"cosine to the mean embedding of each enrolled speaker by {case.speakers.run}; enrolment holds no attacked speech; "
+            f"cosine to the mean embedding of each enrolled speaker by {case.speakers.run}; enrolment holds no attacked speech"
+            f"{', and goes through the vocoder except for the recordings themselves' if case.speakers.vocoded else ''}; "
             "EER over all pairs of a sound and a speaker"
         )
     if case.recogniser is not None:
