@@ -55,7 +55,7 @@ def audit_training(
         seed: of canaries and noise.
         stepper: the class under test.
 
-    >>> audit_training(canaries=100).verdict
+    >>> audit_training(canaries=100, samples=2, at_once=2).verdict
     'consistent'
     """
     mechanism = training_mechanism(
