@@ -82,4 +82,5 @@ def draw_course(attack: AttackRun) -> tuple[Figure, dict[str, list[Row]]]:
             axes.set_yscale("log")
         axes.set_title(f"{'abcd'[place]}  {name}")
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return figure, {"course": table}

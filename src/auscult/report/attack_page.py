@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from auscult.report.attack_heard_figure import panels
 from auscult.report.attack_record import AttackRun
 from auscult.report.attack_words import ATTACK, METHODS, RESPONSIBLE, SCORES, SHARES, cost_of_defences, tables, threat_model
 from auscult.report.html_parts import bullets, escape, facts, figure, folded, number, paragraph, section, table, transcripts
@@ -13,12 +14,13 @@ from auscult.report.page_sections import heading, identity, recipe
 from auscult.report.train_record import Judged
 
 MOST_ROWS = 100
-RECONSTRUCTIONS, COURSE = "attack_reconstructions", "attack_course"
+RECONSTRUCTIONS, HEARD, COURSE = "attack_reconstructions", "attack_heard", "attack_course"
 
 
 def figures_of(attack: AttackRun) -> list[str]:
     """Return the names of the figures that a run has something to show in."""
-    return [*([RECONSTRUCTIONS] if attack.pictures else []), *([COURSE] if attack.course else [])]
+    there = {RECONSTRUCTIONS: bool(attack.pictures), HEARD: bool(panels(attack.summary)), COURSE: bool(attack.course)}
+    return [name for name, shown in there.items() if shown]
 
 
 def body(attack: AttackRun) -> list[str]:
@@ -94,6 +96,7 @@ def _claims(summary: Mapping[str, Any]) -> str:
 def _figures(attack: AttackRun) -> list[str]:
     captions = {
         RECONSTRUCTIONS: "True features and their reconstruction from the message, on one scale of colours: worst, middle, best of some.",
+        HEARD: "Who was recognised and what was understood, beside what needs no message; the bound is the truth through the same door.",
         COURSE: "What the attack reported; a low objective is no evidence of a good reconstruction.",
     }
     pictures = [figure(attack.run.path / "figures" / f"{name}.png", captions[name]) for name in figures_of(attack)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auscult.report import (
     attack_figure,
+    attack_heard_figure,
     attack_page,
     data_flow,
     learning_curves,
@@ -86,7 +87,7 @@ def draw_training(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path
 
 
 def draw_attack(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
-    """Draw `attack_reconstructions` and `attack_course`, where there is something to show, into an attack run's `figures` folder.
+    """Draw `attack_reconstructions`, `attack_heard` and `attack_course`, where there is something to show, into a run's `figures` folder.
 
     Args:
         run_path: a run directory of `auscult attack`.
@@ -101,6 +102,7 @@ def draw_attack(run_path: Path, formats: Sequence[str] = FORMATS) -> list[Path]:
     attack = read_attack(run_path)
     written: list[Path] = []
     drawn = {attack_page.RECONSTRUCTIONS: attack_figure.draw_reconstructions, attack_page.COURSE: attack_figure.draw_course}
+    drawn[attack_page.HEARD] = attack_heard_figure.draw_heard
     with house_style():
         for name in attack_page.figures_of(attack):
             figure, tables = drawn[name](attack)
