@@ -10,9 +10,10 @@ Beside it stand `loss_fall_same_rate` (at the best rate of the undefended messag
 where the loss rises), `cosine` and `relative_error` of the message itself, which need no network.
 
 Limits: one step, on the batch that the gradient is of and not on other speech; of the layers that were sent alone; at the weights of the
-victim, where noise in many directions may cost little that would add up over rounds; averages over clients, which cancel noise, only where
-the message is a sum. Dropout is part of the client's training and not undone for the comparison. Rejected: the cosine alone (blind to
-curvature: pruning to 1 % has a small cosine and a useful step).
+victim, where **noise in many directions costs little in one step** (on a small DeepSpeech 1, noise that halves the cosine leaves all of the
+fall) and adds up over rounds; averages over clients, which cancel noise, only where the message is a sum. Dropout is part of the client's
+training and not undone for the comparison. Rejected: the cosine alone, which is blind to curvature: random pruning to a tenth has a cosine
+of 0.2 there, and leaves 0.9 of the fall.
 """
 
 from __future__ import annotations
