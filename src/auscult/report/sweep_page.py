@@ -64,7 +64,7 @@ def _figures(sweep: SweepRun) -> str:
             folder / f"{CURVES}.png",
             "What the attack finds against what the defence costs, a line for each defence with its strengths; bars are 95 % intervals. "
             "Compare defences at one place of the horizontal axis: low is hidden, to the left is cheap. What costs less than the left edge "
-            "is drawn there.",
+            "is drawn there. One step hides the cost of noise, which adds up over rounds: look at the lower row.",
         ),
         figure(folder / f"{MAP}.png", "Median SNR of every cell; × says in how many messages the attack itself gave up."),
     )
@@ -95,7 +95,7 @@ def _costs(sweep: SweepRun) -> str:
     ]
     remark = (
         "One step on the batch behind each message, in the layers that were sent: what a defence costs over many rounds, and on other "
-        "speech, is not measured here."
+        "speech, is not measured here. Noise costs little in one step and adds up over rounds: look at its cosine."
     )
     return section(
         "What defences cost", folded("show costs", table([*axes, *UTILITY.values(), "messages × seeds"], rows)), paragraph(remark, "soft")
