@@ -1,4 +1,4 @@
-"""The attack on dropout: with the client's masks nothing is left at the truth, and guessed masks fit better than none."""
+"""The attack on dropout: with the client's masks nothing is left at the truth, and masks are a way down from the plain attack."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from auscult.data.recognition_batch import RecognitionBatch
 from auscult.errors import UserError
 from auscult.privacy.attack import Watch
 from auscult.privacy.attacks.dropout_inversion import DropoutInversion
-from auscult.privacy.attacks.gradient_matching import GradientMatching
 from auscult.privacy.capture import LeakSettings, capture, client_features
-from auscult.privacy.learned_masks import install
+from auscult.privacy.learned_masks import LearnedMasks, install
 from auscult.privacy.matching import Matching
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.objectives import GradientDistance
@@ -60,20 +59,62 @@ def test_nothing_is_left_at_the_truth_with_the_clients_masks(name: str) -> None:
     assert abs(matching.value(truth)) < 1e-6
 
 
-@pytest.mark.parametrize("name", ["deepspeech1", "deepspeech2"])
-def test_guessed_masks_fit_better_than_none(name: str) -> None:
+def both(name: str) -> tuple[DropoutInversion, Matching, Matching, LearnedMasks, Tensor, Tensor]:
+    """Return the adaptive attack, the plain and the adaptive matching of one message, masks, the true frames, and the client's masks."""
     victim = small_victim(name, dropout=0.3)
     leak, knowledge, batch = taken(victim)
-    adaptive, plain = (
-        attack.run(victim, leak, knowledge, Watch(np.random.default_rng(0)))
-        for attack in (DropoutInversion(iterations=40, rate=0.1), GradientMatching(iterations=40, rate=0.1, restarts=1))
+    plain, adaptive = (Matching(victim, leak, leak.tensors, knowledge, GradientDistance("cosine"), "float64") for _ in range(2))
+    masks = install(adaptive, leak.dropout)
+    kept = torch.cat([mask.reshape(-1) for mask in masks_of_the_client(victim, batch)])
+    return DropoutInversion(kept_share=0.0), plain, adaptive, masks, client_features(victim, batch)[0].double(), kept.double()
+
+
+@pytest.mark.parametrize("name", ["deepspeech1", "deepspeech2"])
+def test_the_adaptive_objective_is_zero_at_the_truth_and_the_plain_one_is_not(name: str) -> None:
+    attack, plain, adaptive, masks, truth, kept = both(name)
+    unknowns = torch.cat([truth.reshape(-1), 60 * kept - 30])  # the logistic function of 30 is 1 in float32
+    assert abs(attack._evaluate(adaptive, masks, unknowns)[1]) < 1e-6
+    assert plain.value(truth) > 1e-4
+    other = torch.cat([truth.reshape(-1), 30 - 60 * kept])  # what the client kept is dropped, and the reverse
+    assert attack._evaluate(adaptive, masks, other)[1] > 1e-4
+
+
+@pytest.mark.parametrize("name", ["deepspeech1", "deepspeech2"])
+def test_masks_that_nothing_is_known_of_are_no_masks_and_can_be_improved(name: str) -> None:
+    """The plain attack is the adaptive one with every mask at the share of kept values; from there masks are a way down."""
+    attack, plain, adaptive, masks, _, _ = both(name)
+    frames = torch.randn(plain.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    unknowns = torch.cat([frames.reshape(-1), torch.full((masks.count,), masks.start, dtype=torch.float64)])
+    value, _, gradient = attack._evaluate(adaptive, masks, unknowns)
+    assert value == pytest.approx(plain.value(frames), rel=1e-6)
+    by_masks = torch.cat([torch.zeros(frames.numel(), dtype=torch.float64), gradient[-masks.count :]])
+    slope = float(by_masks.square().sum())
+    step = 1e-3 * value / slope
+    assert value - attack._evaluate(adaptive, masks, unknowns - step * by_masks)[0] == pytest.approx(step * slope, rel=0.05)
+
+
+@pytest.mark.parametrize("name", ["deepspeech1", "deepspeech2"])
+def test_guessing_masks_by_descent_beats_guessing_by_chance(name: str) -> None:
+    attack, plain, adaptive, masks, _, _ = both(name)
+    found = DropoutInversion(iterations=40, rate=0.1, kept_share=0.0).run(
+        small_victim(name, dropout=0.3), plain.leak, _knowledge(plain), Watch(np.random.default_rng(0))
     )
-    assert adaptive.objective is not None
-    assert plain.objective is not None
-    assert adaptive.objective < 0.75 * plain.objective
-    assert adaptive.features is not None
-    assert adaptive.features[0].shape == client_features(victim, batch)[0][0].shape
-    assert "masks are guessed" in adaptive.notes[0]
+    generator = torch.Generator().manual_seed(0)
+    chances = []
+    for _ in range(40):
+        frames = torch.randn(plain.shape, generator=generator, dtype=torch.float64)
+        kept = (torch.rand(masks.count, generator=generator) > masks.probability).double()
+        chances.append(attack._evaluate(adaptive, masks, torch.cat([frames.reshape(-1), 60 * kept - 30]))[0])
+    assert found.objective is not None
+    assert found.objective < min(chances)
+    assert found.features is not None
+    assert found.features[0].shape == plain.shape[1:]
+    assert "masks are guessed" in found.notes[0]
+
+
+def _knowledge(matching: Matching) -> Knowledge:
+    rows = [tuple(row[: int(length)].tolist()) for row, length in zip(matching.tokens, matching.token_lengths, strict=True)]
+    return Knowledge(tuple(matching.lengths.tolist()), tuple(rows))
 
 
 def test_a_stopped_attack_continues_to_the_same_bits() -> None:

@@ -59,7 +59,8 @@ def adapted(victim: Victim, leak: Leak, plain: Reconstruction) -> Reconstruction
     left, message, start = expected(leak, evidence), observed(leak, evidence), [one.double() for one in plain.features]
     missing = _missing(message, sum(map(len, start)), victim.features.width)
     if missing is not None:
-        return replace(plain, notes=(*plain.notes, missing), objective=1.0, gave_up=missing)
+        zeros = tuple(torch.zeros_like(one) for one in plain.features)
+        return replace(plain, features=zeros, notes=(*plain.notes, missing), objective=1.0, gave_up=missing)
     found = _Search(victim, message).best(start, left)
     notes = [f"adapted to {', '.join(leak.defences)}: {found.unexplained:.2g} of the message stays unexplained, which is no certificate"]
     doubt = None
@@ -84,7 +85,8 @@ def _missing(message: Observed, frames: int, width: int) -> str | None:
     sent, needed = int(message.told.sum()), unknowns(frames, width, int((message.told.sum(1) > 0).sum()))
     if sent >= needed:
         return None
-    return f"{sent} values of the first layer were sent, fewer than the {needed} unknowns of {frames} frames: nothing can be fitted to them"
+    why = f"{sent} values of the first layer were sent, fewer than the {needed} unknowns of {frames} frames"
+    return f"{why}: nothing can be fitted, and zeros are returned"
 
 
 def expected(leak: Leak, evidence: Evidence) -> float | None:
@@ -109,6 +111,9 @@ class _Search:
 
     def best(self, start: list[Tensor], left: float | None) -> Refined:
         """Return what explains most; `left` is the deviation that the truth leaves, None is unknown."""
+        before = left_by(self.message, self.layer, start, self.context)
+        if left and before**2 <= (1 + CHANCE) * left**2:
+            return Refined(start, before)  # hardly any noise: nothing is left to gain, and algebra is more exact than a fit in float32
         tried = [self._refined(start, TRIED)] + [self._refined(one, TRIED) for one in _changed(start, lambda sequence: [-sequence])]
         found = self._refined(min(tried, key=_unexplained).sequences)
         for _ in range(SEARCHES):
@@ -119,7 +124,6 @@ class _Search:
             if moved.unexplained >= found.unexplained:
                 break
             found = self._refined(moved.sequences)
-        before = left_by(self.message, self.layer, start, self.context)  # hardly any noise: algebra is more exact than a fit in float32
         return Refined(start, before) if before <= found.unexplained else found
 
     def _refined(self, start: list[Tensor], iterations: int = ITERATIONS) -> Refined:
