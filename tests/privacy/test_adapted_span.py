@@ -135,6 +135,13 @@ def test_a_secure_sum_is_one_large_batch() -> None:
     assert worst(truth, clever) > worst(truth, plain) + 3
 
 
+def test_a_length_read_off_a_changed_message_is_called_a_guess() -> None:
+    victim = victim_of()
+    leak, _, _ = taken(victim, noise(victim, 1e-3))
+    assert any("a guess" in note for note in attack(victim, leak, Knowledge(), adapt=False).notes)
+    assert not any("a guess" in note for note in attack(victim, taken(victim)[0], Knowledge(), adapt=False).notes)
+
+
 def test_the_sign_is_found_without_the_bias() -> None:
     victim = victim_of()
     leak, knowledge, truth = taken(victim, noise(victim, 0.1), layers=(WEIGHT,))

@@ -100,9 +100,12 @@ class FirstLayerSpan(Attack):
             notes.append(_order_note(apart is not None))
         scaled, more = _scaled(apart or sequences, gradient, bias, context)
         sent = {occupancy.WEIGHT, occupancy.BIAS} <= set(leak.tensors) and leak.steps == 1
+        if knowledge.frames is None and spoilt(leak):
+            notes.append("the number of frames was read off the rank of a changed message: a guess, and with it everything else")
         if self.adapt and spoilt(leak):
             result = adapted(victim, leak, Reconstruction(tuple(from_numpy(one) for one in scaled), notes=tuple(notes)))
-            return self._with_characters(victim, leak, result) if sent and result.gave_up is None else result
+            alone = sent and apart is not None and result.gave_up is None
+            return self._with_characters(victim, leak, result) if alone else result
         worst, doubt = max(one.gap for one in found.values()), None
         if worst > CERTAIN:
             doubt = f"the two smallest eigenvalues differ by a factor of {1 / worst:.3g} only; the features are probably wrong"
