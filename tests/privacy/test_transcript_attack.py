@@ -10,9 +10,11 @@ import torch
 
 from auscult.data.recognition_batch import RecognitionBatch
 from auscult.errors import UserError
+from auscult.privacy import occupancy
 from auscult.privacy.alignments import Tokens
 from auscult.privacy.attack import Reconstruction, Watch
 from auscult.privacy.attacks import transcript_search
+from auscult.privacy.attacks.first_layer_span import FirstLayerSpan
 from auscult.privacy.attacks.transcript_search import TranscriptSearch
 from auscult.privacy.capture import LeakSettings, capture
 from auscult.privacy.defences.gaussian_noise import GaussianNoise
@@ -55,6 +57,19 @@ def test_the_transcript_comes_out_of_a_message_and_is_proved(victim: Victim) -> 
     assert found.proved == (True,)
     assert found.objective is not None
     assert found.objective < 1e-6
+    assert (found.characters, found.symbols) == (frozenset(TEXTS[0]), (len(TEXTS[0]),))
+
+
+def test_proved_transcripts_give_the_characters_that_occupancies_were_too_uncertain_for(
+    victim: Victim, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(occupancy, "SOUND", 1.0)
+    leak, _, _ = taken(victim, TEXTS[0])
+    assert FirstLayerSpan().run(victim, leak, Knowledge(), Watch(np.random.default_rng(0))).characters is None
+    found = attack(victim, leak, Knowledge())
+    assert found.proved == (True,)
+    assert found.by_utterance == (frozenset(TEXTS[0]),)
+    assert not found.notes
 
 
 @pytest.mark.parametrize("kind", [{"kind": "gradient"}, {"kind": "delta", "rate": 0.5}])

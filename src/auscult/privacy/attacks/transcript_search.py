@@ -8,6 +8,7 @@ predicts the message is proved, everything else is called a guess.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import count
 
@@ -58,9 +59,18 @@ class TranscriptSearch(Attack):
             proved.append(reason is None and not doubts)
             notes += [reason] if reason is not None and not doubts else []
         notes += [f"{' and '.join(doubts)}: transcripts are guesses"] if doubts else []
+        found = _with_what_is_proved(found, texts) if all(proved) else found
         return replace(
             found, transcripts=tuple(texts), proved=tuple(proved), objective=max(residuals, default=1.0), notes=(*found.notes, *notes)
         )
+
+
+def _with_what_is_proved(found: Reconstruction, texts: Sequence[str | None]) -> Reconstruction:
+    """Return characters and lengths of proved transcripts; the occupancies alone may have been too uncertain to claim any."""
+    said = [text for text in texts if text is not None]
+    notes = tuple(note for note in found.notes if "no characters are claimed" not in note)
+    sets = tuple(frozenset(text) for text in said)
+    return replace(found, characters=frozenset().union(*sets), by_utterance=sets, symbols=tuple(map(len, said)), notes=notes)
 
 
 def _told(knowledge: Knowledge) -> tuple[int, ...] | None:
