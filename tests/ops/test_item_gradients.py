@@ -100,8 +100,11 @@ def test_copies_pass_on_what_each_item_does_to_a_parameter() -> None:
 
 
 def test_one_parameter_has_one_form() -> None:
-    gradients, weight = ItemGradients(), torch.zeros(1, 1)
-    gradients.outer(weight, torch.ones(1, 1, 1), torch.ones(1, 1, 1))
-    gradients.whole(weight, torch.ones(1, 1, 1))
+    one = torch.ones(1, 1, 1)
+    gradients, first, second = ItemGradients(), torch.zeros(1, 1), torch.zeros(1, 1)
+    gradients.outer(first, one, one)
+    gradients.whole(second, one)
     with pytest.raises(ValueError, match="one form"):
-        gradients.norms()
+        gradients.whole(first, one)
+    with pytest.raises(ValueError, match="one form"):
+        gradients.outer(second, one, one)

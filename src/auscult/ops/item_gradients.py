@@ -70,11 +70,15 @@ class ItemGradients:
     def outer(self, parameter: Tensor, left: Tensor, right: Tensor) -> None:
         """Add the gradient of a matrix as factors; a second addition to the same matrix is one more stretch of frames.
 
+        A parameter has one form, factors or whole, because the norm of a sum of both would need the whole.
+
         Args:
             parameter: (rows, columns).
             left: (items, frames, rows).
             right: (items, frames, columns).
         """
+        if parameter in self._whole:
+            raise ValueError("a parameter whose gradients are kept whole was handed over as factors; it needs one form")
         left, right = left.detach(), right.detach()
         if parameter in self._outer:
             before = self._outer[parameter]
@@ -83,20 +87,17 @@ class ItemGradients:
 
     def whole(self, parameter: Tensor, gradients: Tensor) -> None:
         """Add the gradients of each item, (items, *shape of the parameter)."""
+        if parameter in self._outer:
+            raise ValueError("a parameter whose gradients are kept as factors was handed over whole; it needs one form")
         found = gradients.detach()
         self._whole[parameter] = self._whole[parameter] + found if parameter in self._whole else found
 
     def of(self, parameter: Tensor) -> Tensor | None:
         """Return the gradients of each item written down, (items, *shape); None if the backward pass left nothing for this parameter."""
-        parts = [self._outer[parameter].whole()] if parameter in self._outer else []
-        parts += [self._whole[parameter]] if parameter in self._whole else []
-        return torch.stack(parts).sum(0) if parts else None
+        return self._outer[parameter].whole() if parameter in self._outer else self._whole.get(parameter)
 
     def norms(self) -> Tensor:
         """Return the norm of each item's gradient over all parameters together, (items,) float64."""
-        both = self._outer.keys() & self._whole.keys()
-        if both:
-            raise ValueError(f"{len(both)} parameters were handed over both as factors and whole; a norm of the sum needs one form")
         squares = [one.squared_norms() for one in self._outer.values()]
         squares += [one.flatten(1).double().square().sum(1) for one in self._whole.values()]
         return torch.stack(squares).sum(0).sqrt()
@@ -104,13 +105,13 @@ class ItemGradients:
     def weighted_sum(self, parameter: Tensor, factors: Tensor) -> Tensor:
         """Return the sum of the items' gradients times factors (items,); items of factor 0 are zero whatever they hold, NaN included."""
         used = factors != 0
-        total = torch.zeros_like(parameter)
         if parameter in self._outer:
-            total = total + self._outer[parameter].weighted(factors, used)
+            return self._outer[parameter].weighted(factors, used)
         if parameter in self._whole:
-            gradients = self._whole[parameter]
-            total = total + torch.tensordot(factors, torch.where(used.view(-1, *[1] * parameter.dim()), gradients, 0.0), 1)
-        return total
+            kept = torch.where(used.view(-1, *[1] * parameter.dim()), self._whole[parameter], 0.0)
+            total: Tensor = torch.tensordot(factors, kept, 1)
+            return total
+        return torch.zeros_like(parameter)
 
 
 class _ItemProduct(torch.autograd.Function):
