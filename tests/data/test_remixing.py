@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from lhotse.cut import Cut
 
+from auscult.audio.resampling import resample
 from auscult.corpora.polsess import PolSess
 from auscult.data.layers import layer_names, read_example, read_layers, root_mean_square
 from auscult.data.remixing import Levels, Remixer
@@ -96,3 +97,40 @@ def test_a_corpus_of_one_speaker_cannot_be_remixed(tmp_path: Path) -> None:
     )
     with pytest.raises(UserError, match=r"remixing needs different named speakers.*set task\.remix to 0"):
         remixer(list(PolSess(str(folder)).splits()["train"]))
+
+
+def test_speed_plays_a_source_and_its_tail_faster(cuts: list[Cut]) -> None:
+    """Planted: a tail that keeps its speed, or a recording that is cut before it is played."""
+    cut, store = kind(cuts, True), AudioStore(RATE, 10)
+    total = round(cut.duration * RATE)
+    count = total * 4 // 5  # all of a recording at this speed, so there is nothing to draw
+    every = [read_layers(other, ["source1", "source2", "reverb1", "reverb2"], store) for other in cuts if "reverb1" in layer_names(other)]
+    one = Remixer(cuts, store, Levels(), (1.25, 1.25)).draw(cut, "R", "separate_both", count, np.random.default_rng(2))
+    expected = np.zeros(count)
+    for source in one.sources:
+        fits = []
+        for layers in every:
+            for number in (1, 2):
+                dry, wet = (resample(layers[f"{name}{number}"], 10000, RATE) for name in ("source", "reverb"))
+                gain = float(np.dot(dry, source) / np.dot(dry, dry))
+                fits.append((float(np.linalg.norm(source - gain * dry) / np.linalg.norm(source)), gain * wet))
+        closest, tail = min(fits, key=lambda fit: fit[0])
+        assert closest < 0.02
+        expected += tail
+    tails = one.mixture - one.sources.sum(axis=0)
+    assert np.linalg.norm(tails - expected) < 0.02 * np.linalg.norm(expected)
+
+
+def test_speeds_are_drawn_for_each_source_and_only_where_asked_for(cuts: list[Cut]) -> None:
+    cut, store = kind(cuts, False), AudioStore(RATE, 10)
+    made = {
+        speed: Remixer(cuts, store, Levels(), speed).draw(cut, "C", "separate_both", 2000, np.random.default_rng(5))
+        for speed in ((1.0, 1.0), (0.8, 0.8), (0.8, 1.2))
+    }
+    plain = remixer(cuts).draw(cut, "C", "separate_both", 2000, np.random.default_rng(5))
+    assert np.array_equal(made[(1.0, 1.0)].mixture, plain.mixture)
+    for speed in ((0.8, 0.8), (0.8, 1.2)):
+        one = made[speed]
+        assert one.mixture.shape == (2000,)
+        assert np.abs(one.mixture - one.sources.sum(axis=0)).max() < 1e-6
+        assert not np.array_equal(one.mixture, plain.mixture)

@@ -14,7 +14,7 @@ from auscult.specification import Specification
 from auscult.testing.separator_training import improvement_by_heart
 from auscult.testing.separators import check_options, check_separator
 
-TINY = {"transform": 64, "hop": 32, "channels": 8, "band_dilations": [1, 2], "frame_dilations": [1, 4]}
+TINY = {"transform": 64, "hop": 32, "band": 4, "channels": 8, "band_dilations": [1, 2], "frame_dilations": [1, 4]}
 
 
 def separator(sources: int = 2, **arguments: Any) -> SpectralMasks:
@@ -31,7 +31,7 @@ def test_keeps_the_contract(arguments: dict[str, Any]) -> None:
 
 
 def test_no_option_is_dead() -> None:
-    changes = {"transform": 128, "hop": 16, "band": 4, "channels": 9, "band_dilations": [1, 3], "frame_dilations": [1, 3], "whole": 1}
+    changes = {"transform": 128, "hop": 16, "band": 8, "channels": 9, "band_dilations": [1, 3], "frame_dilations": [1, 3], "whole": 1}
     check_options("spectral_masks", TINY, changes)
 
 
@@ -40,8 +40,7 @@ def test_no_option_is_dead() -> None:
 def test_open_masks_give_the_mixture_without_its_last_bin(hop: int, time: int) -> None:
     model = separator(**{**TINY, "hop": hop})
     ramp = torch.sin(0.3 * torch.arange(time))[None]  # far from half the sample rate
-    spectrum = model._spectrum(ramp)
-    back = model._signals(spectrum[:, None].expand(-1, 2, -1, -1), time)
+    back = model._signals(model._spectrum(ramp)[:, None].expand(-1, 2, -1, -1), time)
     assert float((back - ramp[:, None]).abs().max()) < 0.03
     inner = back[..., 64:-64] - ramp[:, None, 64:-64]
     assert inner.numel() == 0 or float(inner.abs().max()) < 1e-3
@@ -49,10 +48,10 @@ def test_open_masks_give_the_mixture_without_its_last_bin(hop: int, time: int) -
 
 def test_masks_never_add_energy_to_a_bin() -> None:
     model = separator(**TINY).eval()
-    magnitudes = torch.rand(3, 32, 40)
+    magnitudes = torch.rand(3, 40, 32)
     with torch.no_grad():
         masks = model._masks(magnitudes)
-    assert masks.shape == (3, 2, 32, 40)
+    assert masks.shape == (3, 2, 40, 32)
     assert bool(((masks > 0) & (masks < 1)).all())
 
 
@@ -86,7 +85,19 @@ def test_whole_lets_a_cell_hear_the_other_end_of_the_mixture(whole: int, heard: 
     layers = separator(**{**TINY, "whole": whole}).eval().layers
     if whole:
         torch.nn.init.ones_(layers[0].whole.weight)  # type: ignore[union-attr, arg-type]
-    cells = torch.randn(1, 8, 4, 200, requires_grad=True)
-    layers(cells)[..., 0].sum().backward()
+    cells = torch.randn(1, 8, 200, 4, requires_grad=True)
+    layers(cells)[:, :, 0].sum().backward()
     assert cells.grad is not None
-    assert bool(cells.grad[..., -1].any()) is heard
+    assert bool(cells.grad[:, :, -1].any()) is heard
+
+
+def test_size_of_the_model_with_no_options() -> None:
+    assert sum(parameter.numel() for parameter in separator().parameters()) == 80_320
+
+
+def test_layers_begin_as_almost_nothing() -> None:
+    layers, cells = separator().train().layers, torch.randn(2, 32, 50, 8)
+    with torch.no_grad():
+        for layer in layers:
+            added = layer(cells) - cells
+            assert 0 < float(added.std()) < 0.2

@@ -5,6 +5,9 @@ more in published results. Their implementations seed workers from the operating
 return a mixture that is not the sum of its parts. Choice: every draw comes from the generator of the item (seed, epoch, id), so neither
 the number of workers nor a resume changes a sample; gains are applied to layers, and the mixture is their sum, last of all.
 
+A small corpus has few voices, and they are learned by heart too: each source may be played at a speed of its own, which makes another
+voice of it. Playing the finished mixture at another speed, as an augmentation does, leaves pairs of voices as far apart as they were.
+
 Reverberation is linear: a stored tail is scaled with its dry source. Layers are only exchanged between mixtures of one kind (indoors or
 not, the same layers), because a dry voice in a reverberant scene exists nowhere. The scene and the event come from one mixture, so a class
 of events never meets a scene it does not belong to. Samples are floating point, so nothing clips and nothing is rescaled.
@@ -12,10 +15,12 @@ of events never meets a scene it does not belong to. Samples are floating point,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import soxr
 from lhotse.cut import Cut
 from numpy.typing import NDArray
 
@@ -62,13 +67,14 @@ class Remixer:
         cuts: mixtures to draw from.
         store: reads them.
         levels: see `Levels`.
+        speed: least and greatest speed of a source, drawn for each; 1.1 is 10 % faster and higher. Its tail goes with it.
 
     Raises:
         UserError: every mixture of a kind has the same speaker.
     """
 
-    def __init__(self, cuts: Sequence[Cut], store: AudioStore, levels: Levels) -> None:
-        self.store, self.levels = store, levels
+    def __init__(self, cuts: Sequence[Cut], store: AudioStore, levels: Levels, speed: tuple[float, float] = (1.0, 1.0)) -> None:
+        self.store, self.levels, self.speed = store, levels, speed
         self._kinds: dict[tuple[str, ...], list[Cut]] = {}
         for cut in cuts:
             self._kinds.setdefault(layer_names(cut), []).append(cut)
@@ -99,7 +105,7 @@ class Remixer:
         parts: dict[str, NDArray[np.float32]] = {}
         for number, (other, source) in enumerate(chosen, 1):
             wanted = {f"{SOURCE}{source}": f"{SOURCE}{number}", f"{REVERB}{source}": f"{REVERB}{number}"}
-            found = self._stretch(other, [name for name in wanted if name in names], count, random)
+            found = self._stretch(other, [name for name in wanted if name in names], count, random, self.speed)
             gain = (
                 1.0 if number == 1 else _gain(parts[f"{SOURCE}1"], found[f"{SOURCE}{source}"], -float(random.uniform(*self.levels.ratio)))
             )
@@ -145,12 +151,22 @@ class Remixer:
             found[SCENE] = found[SCENE] * np.float32(_gain(speech, found[SCENE], float(random.uniform(*self.levels.scene))))
         return found
 
-    def _stretch(self, cut: Cut, names: Sequence[str], count: int, random: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-        """Return the same stretch of some layers, from a place at random on."""
-        total = round(cut.duration * self.store.sample_rate)
-        start, length = int(random.integers(max(total - count, 0) + 1)), min(count, total)
+    def _stretch(
+        self, cut: Cut, names: Sequence[str], count: int, random: np.random.Generator, speed: tuple[float, float] = (1.0, 1.0)
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the same stretch of some layers, from a place at random on, all played at one speed."""
+        factor = float(random.uniform(*speed)) if speed != (1.0, 1.0) else 1.0  # nothing is drawn for what is off
+        needed, total = math.ceil(count * factor), round(cut.duration * self.store.sample_rate)
+        start, length = int(random.integers(max(total - needed, 0) + 1)), min(needed, total)
         layers = read_layers(cut, names, self.store, start, length)
-        return layers if length == count else {name: np.pad(samples, (0, count - length)) for name, samples in layers.items()}
+        if factor != 1.0:
+            layers = {name: _played(samples, factor)[:count] for name, samples in layers.items()}
+        return {name: np.pad(samples, (0, count - len(samples))) if len(samples) < count else samples for name, samples in layers.items()}
+
+
+def _played(samples: NDArray[np.float32], factor: float) -> NDArray[np.float32]:
+    """Return samples played `factor` times as fast, (time,) -> about (time / factor,)."""
+    return np.asarray(soxr.resample(samples, factor, 1.0, quality="MQ"), np.float32)
 
 
 def _gain(reference: NDArray[np.float32], samples: NDArray[np.float32], level: float) -> float:

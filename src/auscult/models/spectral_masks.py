@@ -7,12 +7,18 @@ and most of the band. Logarithms make a quiet voice as visible as a loud one. Th
 what can be reached near 13 dB (ideal ratio masks); a larger model on more data should be one of the others.
 
 Nine taps cannot say which of two voices is which across a pause, so every second layer also hears its mean over the whole mixture.
-Bins are taken eight at a time into one cell, which costs an eighth; each band of bins has an offset of its own, because a voice is no
-translation of itself from the first to the last octave. Everything runs channels-last, which makes dilated convolutions twice as fast on
-a CPU. Rejected: normalisation per mixture in place of batch normalisation, which learned more slowly.
+Bins are taken sixteen at a time into one cell: half as many cells of a third more channels than with eight learn as much from a mixture
+in three quarters of the time, because a processor's convolutions want channels in sixteens. Each band of bins has an offset of its own,
+because a voice is no translation of itself from the first to the last octave. Layers begin as almost nothing added to what came in:
+at full size, how long a run stood still before it learned anything was up to its seed.
+
+Everything runs channels-last, with bins beside one another in memory, so that cutting bins into cells and cells into masks copies nothing,
+and the transform back is a sum of slices, because the windows of this transform add up to a constant. Rejected: `torch.istft`, which
+computes that constant anew for every batch and scatters; normalisation per mixture in place of batch normalisation, which learned more
+slowly; the instantaneous frequency of bins as further input, which brought nothing.
 
 Sources: dilated convolutions over spectrograms for separation: Ephrat et al., Looking to Listen at the Cocktail Party (2018), audio
-stream; Wang et al., VoiceFilter (2019).
+stream; Wang et al., VoiceFilter (2019). Residual layers that begin small: Goyal et al., arXiv 1706.02677, section 5.1.
 """
 
 from __future__ import annotations
@@ -33,6 +39,8 @@ SILENCE = 1e-8
 """Level below which a mixture is not raised any further."""
 FAINT = 1e-2
 """Added to magnitudes of a mixture of unit level before the logarithm: some 60 dB below a voice's strongest bins."""
+ADDED = 0.2
+"""Deviation of what a layer adds before anything is learned."""
 
 
 class DilatedLayer(nn.Module):
@@ -40,25 +48,26 @@ class DilatedLayer(nn.Module):
 
     Args:
         channels: of every cell.
-        dilation: cells between taps along bands and frames.
-        whole: each cell also hears the mean of the layer over the whole mixture.
+        dilation: cells between taps along frames and bands.
+        whole: each cell also hears the mean of what came in over the whole mixture.
     """
 
     def __init__(self, channels: int, dilation: tuple[int, int], whole: bool) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm2d(channels)
+        nn.init.constant_(self.norm.weight, ADDED)
         self.whole = nn.Linear(channels, channels) if whole else None
         if self.whole is not None:
             nn.init.zeros_(self.whole.weight)  # a mean over everything drowns single cells while nothing is learned yet
             nn.init.zeros_(self.whole.bias)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """(batch, channels, bands, frames) -> the same shape."""
+        """(batch, channels, frames, bands) -> the same shape."""
         values = self.norm(self.convolution(cells))
         if self.whole is not None:
-            values = values + self.whole(F.relu(values).mean((2, 3)))[:, :, None, None]
-        added: Tensor = cells + F.relu(values)
+            values = values + self.whole(cells.mean((2, 3)))[:, :, None, None]
+        added: Tensor = cells + F.relu(values, inplace=True)
         return added
 
 
@@ -75,12 +84,12 @@ class SpectralMasks(Separator):
         channels: of every cell.
         band_dilations: cells between the taps of each layer along frequency; as many layers as there are entries.
         frame_dilations: cells between the taps of each layer along time, as many as `band_dilations`.
-        whole: every how many layers cells also hear the layer's mean over the whole mixture; 0 for none.
+        whole: every how many layers cells also hear the mean over the whole mixture of what comes into the layer; 0 for none.
     """
 
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"model": {"channels": 16}},
-        "small": {"model": {"channels": 24}},
+        "small": {"model": {"channels": 32}},
         "base": {"model": {"channels": 64}},
     }
 
@@ -91,8 +100,8 @@ class SpectralMasks(Separator):
         specification: Annotated[Specification, INJECTED],
         transform: Annotated[int, Field(ge=4, multiple_of=2)] = 256,
         hop: Annotated[int, Field(gt=0)] = 128,
-        band: Annotated[int, Field(gt=0)] = 8,
-        channels: Annotated[int, Field(gt=0)] = 24,
+        band: Annotated[int, Field(gt=0)] = 16,
+        channels: Annotated[int, Field(gt=0)] = 32,
         band_dilations: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 1, 2, 4, 1, 1, 2, 4),
         frame_dilations: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 2, 4, 8, 1, 2, 4, 8),
         whole: Annotated[int, Field(ge=0)] = 2,
@@ -109,13 +118,13 @@ class SpectralMasks(Separator):
             )
         self.transform, self.hop, self.band, self.bins = transform, hop, band, bins
         self.register_buffer("window", torch.hann_window(transform).sqrt(), persistent=False)
-        self.first = nn.Conv2d(1, channels, (band, 1), (band, 1))
-        self.place = nn.Parameter(0.02 * torch.randn(channels, bins // band, 1))
-        pairs = zip(band_dilations, frame_dilations, strict=True)
+        self.first = nn.Linear(band, channels)
+        self.place = nn.Parameter(0.02 * torch.randn(bins // band, channels))
+        pairs = zip(frame_dilations, band_dilations, strict=True)
         self.layers = nn.Sequential(
             *(DilatedLayer(channels, pair, bool(whole) and number % whole == 0) for number, pair in enumerate(pairs, 1))
         )
-        self.out = nn.Conv2d(channels, self.sources * band, 1)
+        self.out = nn.Linear(channels, self.sources * band)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # which torch does not declare
 
     def forward(self, mixture: Tensor) -> Tensor:
@@ -123,30 +132,38 @@ class SpectralMasks(Separator):
         self.check_samples(mixture)
         samples = mixture.float()
         level = (samples.square().mean(dim=1, keepdim=True) + SILENCE**2).sqrt()  # (batch, 1)
-        spectrum = self._spectrum(samples / level)  # (batch, bins, frames)
+        spectrum = self._spectrum(samples / level)  # (batch, frames, bins)
         masks = self._masks(spectrum.abs()).float()
-        return self._signals(masks * spectrum.unsqueeze(1), samples.shape[1]) * level.unsqueeze(1)
+        parts = masks.unsqueeze(-1) * torch.view_as_real(spectrum).unsqueeze(1)  # masks are real: half the work of a complex product
+        return self._signals(torch.view_as_complex(parts), samples.shape[1]) * level.unsqueeze(1)
 
     def _masks(self, magnitudes: Tensor) -> Tensor:
-        """(batch, bins, frames) -> (batch, sources, bins, frames), between 0 and 1."""
+        """(batch, frames, bins) -> (batch, sources, frames, bins), between 0 and 1."""
         values = torch.log(magnitudes + FAINT)
-        mean, deviation = values.mean((1, 2), keepdim=True), values.std((1, 2), keepdim=True)
-        cells = self.first(((values - mean) / (deviation + FAINT)).unsqueeze(1)) + self.place
-        scores = self.out(self.layers(cells.contiguous(memory_format=torch.channels_last)))  # (batch, sources * band, bands, frames)
-        batch, _, bands, frames = scores.shape
-        scores = scores.reshape(batch, self.sources, self.band, bands, frames).transpose(2, 3)
-        return torch.sigmoid(scores.reshape(batch, self.sources, self.bins, frames))
+        values = values - values.mean((1, 2), keepdim=True)
+        values = values / (values.square().mean((1, 2), keepdim=True).sqrt() + FAINT)
+        batch, frames, _ = values.shape
+        cells = self.first(values.view(batch, frames, -1, self.band)) + self.place  # (batch, frames, bands, channels)
+        scores = self.out(self.layers(cells.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))  # (batch, frames, bands, sources * band)
+        masks = torch.sigmoid(scores).view(batch, frames, -1, self.sources, self.band)
+        return masks.permute(0, 3, 1, 2, 4).flatten(3)
 
     def _spectrum(self, samples: Tensor) -> Tensor:
-        """(batch, time) -> (batch, bins, frames) complex; a hop of silence at the end puts every sample under two transforms."""
-        padded = F.pad(samples, (0, self.hop + -samples.shape[1] % self.hop))
+        """(batch, time) -> (batch, frames, bins) complex; silence at both ends puts every sample under equally many transforms."""
+        edge = self.transform - self.hop
+        frames = F.pad(samples, (edge, edge + -samples.shape[1] % self.hop)).unfold(1, self.transform, self.hop)
         with torch.autocast(samples.device.type, enabled=False):
-            spectrum = torch.stft(padded, self.transform, self.hop, window=self.window, pad_mode="constant", return_complex=True)
-        return spectrum[:, : self.bins]
+            spectrum: Tensor = torch.fft.rfft(frames * self.window)[..., : self.bins].contiguous()
+        return spectrum
 
     def _signals(self, spectrum: Tensor, time: int) -> Tensor:
-        """(batch, sources, bins, frames) complex -> (batch, sources, time)."""
-        whole = F.pad(spectrum, (0, 0, 0, 1)).flatten(0, 1)
+        """(batch, sources, frames, bins) complex -> (batch, sources, time)."""
+        under = self.transform // self.hop  # transforms that hear a sample; the squares of their windows add up to half of it
         with torch.autocast(spectrum.device.type, enabled=False):
-            signals = torch.istft(whole, self.transform, self.hop, window=self.window, length=time)
-        return signals.view(len(spectrum), self.sources, time)
+            frames = torch.fft.irfft(spectrum, self.transform) * (self.window * (2 / under))
+            batch, sources, count, _ = frames.shape
+            hops = frames.view(batch, sources, count, under, self.hop)
+            signals: Tensor = hops[:, :, under - 1 :, 0]
+            for place in range(1, under):
+                signals = signals + hops[:, :, under - 1 - place : count - place, place]
+        return signals.flatten(2)[..., :time]

@@ -63,6 +63,7 @@ class Separation(Task):
         remix: share of the training items that are mixed anew from the layers of several mixtures.
         remix_ratio: least and greatest level of the first source against each other one in a new mixture, in dB.
         remix_scene: least and greatest level of the scene against all speech in a new mixture, in dB.
+        remix_speed: least and greatest speed of a source in a new mixture, drawn for each: few speakers become many voices.
         same_speaker: what to do with mixtures of one speaker with themselves: "refuse", "leave_out" or "keep".
         shared: what to do where train shares speakers, sessions or recordings with what is judged: "refuse" or "report".
         loss: a registered permutation-invariant loss.
@@ -85,6 +86,7 @@ class Separation(Task):
         remix: Annotated[float, Field(ge=0, le=1)] = 0.0,
         remix_ratio: tuple[float, float] = (-5.0, 5.0),
         remix_scene: tuple[float, float] = (-14.0, 0.0),
+        remix_speed: tuple[Annotated[float, Field(ge=0.5, le=2)], Annotated[float, Field(ge=0.5, le=2)]] = (1.0, 1.0),
         same_speaker: SameSpeaker = "refuse",
         shared: Shared = "refuse",
         measures: list[Measure] = [],  # noqa: B006  (a recipe's default, never changed)
@@ -106,7 +108,7 @@ class Separation(Task):
         self.augmentations = [section.build() for section in recipe.data.augment]
         self.measures, self.measured = tuple(measures), False
         levels = Levels(remix_ratio, remix_scene)
-        self.remixer = Remixer(list(self.splits["train"]), self.store, levels) if remix and "train" in self.splits else None
+        self.remixer = Remixer(list(self.splits["train"]), self.store, levels, remix_speed) if remix and "train" in self.splits else None
 
     def build_model(self) -> nn.Module:
         """Construct the recipe's model from the specification."""
