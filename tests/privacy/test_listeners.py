@@ -122,7 +122,7 @@ def values(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     front_end = {"name": "mfcc_context", "context": 2, "coefficients": 6, "mel_bins": 16}
     made = plain | {"model": {"name": "deepspeech1", "hidden": 16, "dropout": 0.0, "front_end": front_end}}
     made |= {"attack": {"name": "first_layer_span"}, "leak": {"layers": ["input.0"]}, "recogniser": {"run": str(other.run)}}
-    return made | {"utterances": {"count": 2, "pool": 4}, "speakers": {"run": "voices"}}
+    return made | {"utterances": {"count": 2, "pool": 4}, "speakers": {"run": "voices", "vocoded": True}}
 
 
 def test_a_run_reports_voices_and_refuses_words_of_a_recogniser_that_knows_none(

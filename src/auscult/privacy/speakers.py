@@ -8,8 +8,9 @@ recording, and that is said: the room and the microphone are then known too. Wha
 place and by content, and an overlap is an error. Further speakers can be enrolled from another split, so that there are many to be
 confused with.
 
-Enrolment goes through the vocoder as well, because an attacker would do so: an encoder that hears recordings on one side and vocoded
-sounds on the other compares channels before voices. Recordings are compared with recordings.
+Enrolment can go through the vocoder as well: an encoder that hears recordings on one side and vocoded sounds on the other compares channels
+before voices. It is not the default, because on 20 readers ranks rose within their interval and the equal error rate rose beyond
+it: vocoded voices are nearer to their own, and to one another. Recordings are always compared with recordings.
 """
 
 from __future__ import annotations

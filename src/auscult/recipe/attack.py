@@ -79,8 +79,8 @@ class SpeakerSettings(Part):
     """Folder of a verification run whose model listens."""
     distractors: Split | None = None
     """Split whose speakers are enrolled besides those of the attacked one, so that there are more to be confused with."""
-    vocoded: bool = True
-    """Whether enrolment goes through the vocoder as reconstructions do, as an attacker would have it."""
+    vocoded: bool = False
+    """Whether enrolment goes through the vocoder as reconstructions do: slow, and ranks and error rates disagree on whether it helps."""
 
 
 class RecogniserSettings(Part):
