@@ -90,7 +90,7 @@ def span(arguments: argparse.Namespace) -> None:
     pool = [one for one in utterances() if len(one[0]) > 2 * RATE]
     networks = [victim(UNITS, seed) for seed in range(arguments.seeds)]
     print("| defence | plain attack, dB | adaptive attack, dB | its least | gave up |\n|---|---|---|---|---|")
-    for case in (one for one in cases() if arguments.only in one.name):
+    for case in (one for one in cases() if wanted(arguments, one.name)):
         plain, clever, gave_up = list[float](), list[float](), 0
         for seed, made in enumerate(networks):
             for number in range(arguments.utterances):
@@ -113,7 +113,7 @@ def descent(arguments: argparse.Namespace) -> None:
     pool = [one for one in utterances() if len(one[0]) > 2 * RATE][: arguments.utterances]
     networks = [victim(FEW_UNITS, seed) for seed in range(arguments.seeds)]
     print("| attack | layers | steps | objective before and after | SNR, dB | most |\n|---|---|---|---|---|---|")
-    for name, attack, dropout, steps in (one for one in descents() if arguments.only in one[0]):
+    for name, attack, dropout, steps in (one for one in descents() if wanted(arguments, one[0])):
         ratios, before, after = list[float](), list[float](), list[float]()
         for seed, made in enumerate(networks):
             made.dropout = dropout
@@ -157,6 +157,10 @@ def controls_of(made: Victim, pool: Sequence[Any], seconds: float) -> None:
     print("; zeros: 0 dB")
 
 
+def wanted(arguments: argparse.Namespace, name: str) -> bool:
+    return any(part in name for part in arguments.only)
+
+
 def told(values: Sequence[float], count: int) -> str:
     return f"{round(statistics.median(values), 1) + 0.0:.1f} ({interval(values, count)})"
 
@@ -165,7 +169,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", choices=["span", "descent"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", nargs="*", default=[""], help="rows whose name holds one of these")
     parser.add_argument("--utterances", type=int, default=10, help="2 or more, so that there is a mean of others")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
