@@ -1,9 +1,10 @@
 """What a gradient of DeepSpeech 2 gives away of real LibriSpeech utterances, without their transcripts; published size, one utterance each.
 
-    python benchmarks/recurrent_span.py                     # promise: SNR > 10 dB, median over utterances and seeds, at 1.0 and 1.5 s
-    python benchmarks/recurrent_span.py --map               # a map of failures over duration, normalisation and training; no promise
+    python benchmarks/recurrent_span.py                        # promise: SNR > 10 dB, median over utterances and seeds, at 1.0 and 1.5 s
+    python benchmarks/recurrent_span.py --statistics stored    # batch normalisation by stored statistics alone: a fifth of the time
+    python benchmarks/recurrent_span.py --map                  # where it fails: by duration, normalisation, training; no promise
 
-Each utterance is attacked under fresh weights of each seed, batch normalisation by stored statistics. The intervals resample utterances.
+Each utterance is attacked under fresh weights of each seed. The intervals resample utterances. Every attack is reported to standard error.
 """
 
 from __future__ import annotations
@@ -36,8 +37,7 @@ SNR = 10.0
 def victim(seed: int, mode: Mode) -> Victim:
     torch.manual_seed(seed)
     specification = Specification("recognition", RATE, labels=ALPHABET.labels, blank=ALPHABET.blank)
-    section = {"name": "deepspeech2"}
-    made = cast(RecognitionModel, build("model", section, specification=specification, sample_rate=RATE))
+    made = cast(RecognitionModel, build("model", {"name": "deepspeech2"}, specification=specification, sample_rate=RATE))
     return Victim(made, specification, mode=mode)
 
 
@@ -93,37 +93,44 @@ def head() -> None:
     print("|---|---|---|---|---|---|---|---|", flush=True)
 
 
+def case(title: str, mode: Mode, seconds: float, arguments: argparse.Namespace, updates: int = 0, seeds: int | None = None) -> float:
+    pool, found = utterances()[::7], []
+    chosen = [one for one in pool if len(one[0]) > (seconds + 0.3) * RATE][: arguments.utterances]
+    for seed in range(arguments.seeds if seeds is None else seeds):
+        made = victim(seed, mode)
+        if updates:
+            train(made, [one for one in utterances() if one not in chosen and len(one[0]) > 2 * RATE], updates, seed)
+        for one in chosen:
+            found.append(attacked(made, piece(*one, seconds)))
+            print(f"{title}, {seconds} s, seed {seed}: {found[-1]}", file=sys.stderr, flush=True)
+    return row(f"{title}, {seconds} s", found, len(chosen))
+
+
 def promise(arguments: argparse.Namespace) -> bool:
-    pool, held = utterances()[::7], True
     head()
-    for seconds in arguments.seconds:
-        chosen = [one for one in pool if len(one[0]) > (seconds + 0.3) * RATE][: arguments.utterances]
-        found = []
-        for seed in range(arguments.seeds):
-            made = victim(seed, "eval")
-            found += [attacked(made, piece(*one, seconds)) for one in chosen]
-        held &= row(f"random, stored statistics, {seconds} s", found, len(chosen)) > SNR
-    return held
+    modes: dict[str, Mode] = {"stored": "eval", "batch": "train"}
+    medians = [
+        case(f"random weights, {name} statistics", modes[name], seconds, arguments)
+        for name in arguments.statistics
+        for seconds in arguments.seconds
+    ]
+    return min(medians) > SNR
 
 
 def failures(arguments: argparse.Namespace) -> bool:
-    pool = utterances()[::7]
     head()
-    cases: list[tuple[str, Mode, int, float]] = [("stored", "eval", 0, seconds) for seconds in (0.6, 2.0, 2.3, 2.6)]
-    cases += [("batch's", "train", 0, 1.0), ("stored", "eval", arguments.updates, 1.0)]
-    for statistics_of, mode, updates, seconds in cases:
-        chosen = [one for one in pool if len(one[0]) > (seconds + 0.3) * RATE][: arguments.utterances]
-        made = victim(0, mode)
-        if updates:
-            train(made, [one for one in utterances() if one not in chosen and len(one[0]) > 2 * RATE], updates, 0)
-        state = f"{updates} updates" if updates else "random"
-        row(f"{state}, {statistics_of} statistics, {seconds} s", [attacked(made, piece(*one, seconds)) for one in chosen], len(chosen))
+    for seconds in (0.6, 2.0, 2.3, 2.6):
+        case("random weights, stored statistics", "eval", seconds, arguments, seeds=1)
+    case("random weights, batch statistics", "train", 2.0, arguments, seeds=1)
+    case(f"{arguments.updates} updates, stored statistics", "eval", 1.0, arguments, arguments.updates, seeds=1)
+    case(f"{arguments.updates} updates, batch statistics", "train", 1.0, arguments, arguments.updates, seeds=1)
     return True
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--map", action="store_true", help="the map of failures instead of the promise")
+    parser.add_argument("--statistics", choices=("stored", "batch"), nargs="+", default=["stored", "batch"], help="of normalisation")
     parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 1.5], help="of utterances")
     parser.add_argument("--utterances", type=int, default=10, help="attacked under each seed")
     parser.add_argument("--seeds", type=int, default=3, help="of weights")

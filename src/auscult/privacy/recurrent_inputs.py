@@ -108,7 +108,7 @@ def chain(direction: Direction, steps: int) -> tuple[Array, float]:
         (steps, count), coefficients of each input, and the largest share of a state that is left outside the span.
     """
     state, found, worst = np.zeros(direction.states.shape[1]), list[Array](), 0.0
-    starts = np.random.default_rng(0).normal(size=(STARTS, direction.inputs.shape[1]))
+    starts = np.random.default_rng(0).normal(size=(STARTS, direction.inputs.shape[1])) * np.geomspace(1, 16, STARTS)[:, None]
     for _ in range(steps):
         tries = [found[-1], *starts] if found else list(starts)
         best, share = tries[0], np.inf

@@ -9,9 +9,10 @@ dropout, the state of training.
 
 Whether it worked is known without the truth: features that are right make the message's gradients of both convolutions again.
 
-Limits: one utterance in a message of one step; fewer frames than the equations of a plane allow (124 at the defaults, 2.4 s at 20 ms);
-batch normalisation by stored statistics. With the statistics of the batch the inputs of the recurrent layer are still found, and the run
-says so, but the slopes below the normalisation depend on units that were not active.
+Batch normalisation by stored statistics or by those of the batch itself (`auscult.privacy.batch_statistics`): the latter hides the scale of
+the features, which the front-end fixes to mean 0 and deviation 1.
+
+Limits: one utterance in a message of one step; fewer frames than the equations of a plane allow (124 at the defaults, 2.4 s at 20 ms).
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from auscult.errors import UserError
 from auscult.models.deepspeech2 import DeepSpeech2
 from auscult.models.masking import MaskedBatchNorm
 from auscult.privacy.attack import Attack, Reconstruction, Watch
-from auscult.privacy.convolution_inputs import Convolution, Seen, convolution_inputs
+from auscult.privacy.convolution_inputs import convolution_inputs
 from auscult.privacy.message import Knowledge, Leak
+from auscult.privacy.plane_equations import Convolution, Seen
 from auscult.privacy.recurrent_inputs import SOLVED, Inputs, rank, recurrent_inputs
 from auscult.privacy.victim import Victim
 from auscult.registry import register
@@ -71,9 +73,6 @@ class RecurrentSpan(Attack):
         watch.report(1, 2, {"outside": found.worst})
         if found.worst > SOLVED:
             return _nothing(victim, choices[-1], f"no frame fits the span of states (share outside {found.worst:.2g})")
-        if victim.mode == "train":
-            note = "the inputs of the recurrent layer were found, but normalisation by the batch hides the features below them"
-            return _nothing(victim, choices[-1], note)
         best = min((_candidate(victim, model, found, sent, frames) for frames in choices), key=lambda one: one.error)
         watch.report(2, 2, {"outside": found.worst, "error": best.error})
         if best.error <= CERTAIN:
@@ -133,8 +132,10 @@ def _recurrent(victim: Victim, gradients: list[Array], outputs: int) -> Inputs:
 def _convolution(model: DeepSpeech2, place: int) -> Convolution:
     layer, norm = cast(nn.Conv2d, model.conv[place]), cast(MaskedBatchNorm, model.bn[f"conv_{place}"])
     assert layer.bias is not None  # the model's convolutions have one
-    scale = norm.weight.detach().double() / (norm.running_var.double() + norm.epsilon).sqrt()
-    shift = (layer.bias.detach().double() - norm.running_mean.double()) * scale + norm.bias.detach().double()
+    scale, shift = norm.weight.detach().double(), norm.bias.detach().double()
+    if not norm.training:  # normalised by stored statistics, which are known
+        scale = scale / (norm.running_var.double() + norm.epsilon).sqrt()
+        shift = shift + (layer.bias.detach().double() - norm.running_mean.double()) * scale
     stride, padding = cast(tuple[int, int], layer.stride), cast(tuple[int, int], layer.padding)
     return Convolution(layer.weight.detach().double(), stride, padding, scale, shift)
 
@@ -147,8 +148,9 @@ def _planes(model: DeepSpeech2, values: Array) -> Tensor:
 
 def _candidate(victim: Victim, model: DeepSpeech2, found: Inputs, sent: dict[str, Tensor], frames: int) -> _Candidate:
     seen = Seen(_planes(model, found.frames), _planes(model, found.slopes), sent[SECOND])
+    layers, of_batch = (_convolution(model, 0), _convolution(model, 1)), victim.mode == "train"
     try:
-        features = convolution_inputs(_convolution(model, 0), _convolution(model, 1), seen, victim.features.width, frames)
+        features = convolution_inputs(*layers, seen, victim.features.width, frames, of_batch)
     except np.linalg.LinAlgError:
         return _Candidate(torch.zeros(frames, victim.features.width, dtype=torch.float64), 1.0)
     return _Candidate(features, _unexplained(model, features, torch.from_numpy(found.slopes), sent))
