@@ -64,7 +64,7 @@ class RecurrentSpan(Attack):
         sent = {name: value.double().cpu() / step for name, value in leak.tensors.items()}
         gradients = [sent[name].numpy() for name in self.needed(leak, RECURRENT)]
         self.needed(leak, [SECOND])
-        choices = _frame_counts(model, knowledge, rank(np.concatenate(gradients[:2])))
+        choices = knowledge.frames or _frame_counts(model, rank(np.concatenate(gradients[:2])))
         outputs = int(model.output_frames(torch.tensor(choices[0])))
         watch.report(0, 2, {})
         if problem := _too_long(model, choices[-1], outputs):
@@ -99,10 +99,8 @@ def _attackable(victim: Victim, leak: Leak) -> DeepSpeech2:
     return model
 
 
-def _frame_counts(model: DeepSpeech2, knowledge: Knowledge, outputs: int) -> tuple[int, ...]:
-    """Return the feature frames that the utterance may have."""
-    if knowledge.frames is not None:
-        return knowledge.frames
+def _frame_counts(model: DeepSpeech2, outputs: int) -> tuple[int, ...]:
+    """Return the feature frames that make so many frames after the convolutions."""
     counts = torch.arange(model.minimum_frames, 4 * outputs + 2 * model.minimum_frames)
     return tuple(counts[model.output_frames(counts) == outputs].tolist())
 
