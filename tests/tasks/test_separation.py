@@ -15,7 +15,10 @@ from auscult.data.loading import Loader
 from auscult.data.planning import batch_stream
 from auscult.errors import UserError
 from auscult.recipe import Recipe
+from auscult.registry import build
+from auscult.specification import Specification
 from auscult.streams import Streams
+from auscult.tasks import separation_check
 from auscult.tasks.separation import Separation
 from auscult.testing.mixtures import ToyMixture, toy_splits, write_polsess
 
@@ -255,3 +258,11 @@ def test_a_model_of_another_task_is_refused(polsess: Path) -> None:
     recipe = Recipe.from_dict(values)
     with pytest.raises(UserError, match=r"model\.name: small_tdnn takes no mixtures apart"):
         recipe.task.build(recipe=recipe).build_model()
+
+
+def test_a_model_is_asked_for_what_its_form_allows() -> None:
+    """Masks that keep the phase of a mixture cannot improve it by 15 dB, whatever they learn by heart."""
+    specification = Specification("separation", 8000, sources=2)
+    free, capped = (build("model", {"name": name}, specification=specification) for name in ("dprnn", "spectral_masks"))
+    assert separation_check.enough(free) == separation_check.LEARNED == 15
+    assert separation_check.enough(capped) == pytest.approx(0.8 * capped.ceiling) < capped.ceiling < 15

@@ -12,6 +12,7 @@ samples. The task sees to it by running items of different length apart, so no m
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -29,6 +30,7 @@ class Separator(nn.Module, ABC):
     Attributes:
         number_formats: values of `precision.compute` in which the arithmetic was shown to work; a recipe with another is refused.
         number_format_note: why the others are left out, for the message.
+        ceiling: SI-SDR in dB that the form of the model does not let it pass by much, learned by heart or not.
         sources: signals put out.
         shortest: fewest samples that are taken.
 
@@ -38,6 +40,7 @@ class Separator(nn.Module, ABC):
 
     number_formats: ClassVar[tuple[str, ...]] = COMPUTE_FORMATS
     number_format_note: ClassVar[str] = ""
+    ceiling: ClassVar[float] = math.inf
     shortest: int = 1
 
     def __init__(self, specification: Specification) -> None:

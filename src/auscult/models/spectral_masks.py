@@ -87,6 +87,7 @@ class SpectralMasks(Separator):
         whole: every how many layers cells also hear the mean over the whole mixture of what comes into the layer; 0 for none.
     """
 
+    ceiling = 13.0  # of ideal masks on magnitudes, as above
     SIZES: ClassVar[dict[str, dict[str, Any]]] = {
         "tiny": {"model": {"channels": 16}},
         "small": {"model": {"channels": 32}},

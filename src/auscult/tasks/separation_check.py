@@ -6,6 +6,7 @@ the gain that suits its source best: SI-SDR leaves the gain free, so an estimate
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,15 +19,24 @@ from auscult.audio.front_ends.log_mel import log_mel
 from auscult.data.layers import SILENCE, Aim, root_mean_square
 from auscult.data.separation_batch import SeparationBatch
 from auscult.metrics.separation import judge_mixture
+from auscult.models.separator import Separator
 from auscult.tasks.base import Independence, Item
 
 LEARNED = 15.0
 """Improvement in dB above which one mixture counts as learned by heart."""
+OF_CEILING = 0.8
+"""Share of a model's ceiling in dB that does, where that is less."""
 AIMS: dict[Aim, str] = {
     "separate_both": "every speaker by itself, dry",
     "enhance_both": "all speech together, dry, without scene, event and reverberation",
     "enhance_single": "the first speaker alone, dry, the others taken out of the mixture",
 }
+
+
+def enough(model: nn.Module) -> float:
+    """Return the improvement in dB above which a model has learned one mixture by heart."""
+    ceiling = model.ceiling if isinstance(model, Separator) else math.inf
+    return min(LEARNED, OF_CEILING * ceiling)
 
 
 def silent_targets(sources: NDArray[np.float32]) -> int:
