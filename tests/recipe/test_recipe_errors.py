@@ -50,7 +50,8 @@ EXPECTED = """\
 :6: data.test.splits.1: expected text, got 84; put it in quotes
 :7: data.test.items: expected an integer, got 1.5
 :8: data.validation: seconds: the shortest (5.0) is longer than the longest (2.0); swap them
-:11: data.batch: give one of seconds (audio per batch), items (utterances per batch), speakers (with utterances of each) and poisson (expected utterances), not several
+:11: data.batch: give one of seconds (audio per batch), items (utterances per batch), speakers (with utterances of each) \
+and poisson (expected utterances), not several
 :13: data.augment.0.factors.1: expected a number, got the text "x"
 :14: data.augment.1.name: unknown augmentation "sped" (did you mean "speed"?); known: speed
 :15: model.hidden: is missing; the key is required
