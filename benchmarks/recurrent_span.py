@@ -94,12 +94,13 @@ def head() -> None:
 
 
 def case(title: str, mode: Mode, seconds: float, arguments: argparse.Namespace, updates: int = 0, seeds: int | None = None) -> float:
-    pool, found = utterances()[::7], []
-    chosen = [one for one in pool if len(one[0]) > (seconds + 0.3) * RATE][: arguments.utterances]
+    pool, found = utterances(), []
+    chosen = [one for one in pool[::7] if len(one[0]) > (seconds + 0.3) * RATE][: arguments.utterances]
+    others = [one for place, one in enumerate(pool) if place % 7 and len(one[0]) > 2 * RATE]
     for seed in range(arguments.seeds if seeds is None else seeds):
         made = victim(seed, mode)
         if updates:
-            train(made, [one for one in utterances() if one not in chosen and len(one[0]) > 2 * RATE], updates, seed)
+            train(made, others, updates, seed)
         for one in chosen:
             found.append(attacked(made, piece(*one, seconds)))
             print(f"{title}, {seconds} s, seed {seed}: {found[-1]}", file=sys.stderr, flush=True)
