@@ -76,7 +76,9 @@ def test_an_unchanged_message_is_matched_as_by_l2() -> None:
     assert adaptive.value(guess(adaptive)) == pytest.approx(plain.value(guess(plain)), rel=1e-4)
 
 
-@pytest.mark.parametrize("defences", [[Sign()], [Clipping(1e-3)], [Clipping(1e-3), TopK(0.1)]], ids=["sign", "clipping", "clipping and top_k"])
+@pytest.mark.parametrize(
+    "defences", [[Sign()], [Clipping(1e-3)], [Clipping(1e-3), TopK(0.1)]], ids=["sign", "clipping", "clipping and top_k"]
+)
 def test_what_has_no_scale_does_not_reward_small_guesses(defences: list[Defence]) -> None:
     """A half-line begins at zero, so that a gradient next to zero would lie within every sign that was sent."""
     matching, _ = case(defences, "declared")
