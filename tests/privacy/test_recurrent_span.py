@@ -106,6 +106,28 @@ def test_limits_give_zeros_and_a_reason(arguments: dict[str, Any], seconds: floa
     assert words in found.notes[0]
 
 
+def test_an_empty_message_gives_zeros_and_a_reason() -> None:
+    victim = wide_victim()
+    leak, knowledge, _ = taken(victim)
+    found = attack(victim, replace(leak, tensors={name: torch.zeros_like(value) for name, value in leak.tensors.items()}), knowledge)
+    assert "zero everywhere" in str(found.gave_up)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"norm": "group"}, "has another"),
+        ({"mode": "train", "convolution_padding": "seannaren"}, "convolution_padding: myrtle"),
+        ({"mode": "train", "front_end": {"name": "log_spectrogram", "normalise": "bin"}}, "normalise: utterance"),
+    ],
+    ids=["group norm", "padding", "front-end"],
+)
+def test_normalisations_it_cannot_undo_are_refused(arguments: dict[str, Any], words: str) -> None:
+    victim = wide_victim(**arguments)
+    with pytest.raises(UserError, match=words):
+        attack(victim, *taken(victim, seconds=0.5)[:2])
+
+
 def test_what_it_cannot_attack_is_refused() -> None:
     first, softplus = small_victim("deepspeech1"), wide_victim(activation="softplus")
     lstm, biased = wide_victim(cell="lstm"), wide_victim(rnn_bias=True)

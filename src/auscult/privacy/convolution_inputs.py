@@ -93,7 +93,8 @@ def _features(planes: Tensor, layer: Convolution, rows: int, times: int, of_batc
     shape, stride, padding = (1, 1, rows, times), layer.stride, layer.padding
 
     def apply(values: Array) -> Array:
-        return cast(Array, known(layer.linear(torch.from_numpy(np.asarray(values)).reshape(shape)[0])).flatten().numpy())
+        made = layer.linear(torch.from_numpy(np.asarray(values)).reshape(shape)[0])
+        return cast(Array, known(made).flatten().numpy())
 
     def transposed(values: Array) -> Array:
         rest = known(torch.from_numpy(np.asarray(values)).reshape(active.shape))

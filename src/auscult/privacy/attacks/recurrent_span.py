@@ -64,6 +64,8 @@ class RecurrentSpan(Attack):
         sent = {name: value.double().cpu() / step for name, value in leak.tensors.items()}
         gradients = [sent[name].numpy() for name in self.needed(leak, RECURRENT)]
         self.needed(leak, [SECOND])
+        if not all(np.any(gradient) for gradient in gradients):
+            return _nothing(victim, max(knowledge.frames or (model.minimum_frames,)), "a recurrent gradient is zero everywhere")
         choices = knowledge.frames or _frame_counts(model, rank(np.concatenate(gradients[:2])))
         outputs = int(model.output_frames(torch.tensor(choices[0])))
         watch.report(0, 2, {})
@@ -91,6 +93,13 @@ def _attackable(victim: Victim, leak: Leak) -> DeepSpeech2:
         raise UserError(
             "recurrent_span knows cell gru without rnn_bias and activation hardtanh; "
             f"the attacked network has {layer.mode.lower()}, rnn_bias {layer.bias} and {model.activation}"
+        )
+    if not isinstance(model.bn["conv_0"], MaskedBatchNorm):
+        raise UserError("recurrent_span undoes batch normalisation; the attacked network has another, and no attack on that is built")
+    if victim.mode == "train" and (getattr(model.front_end, "normalise", None) != "utterance" or _convolution(model, 1).padding != (0, 0)):
+        raise UserError(
+            "recurrent_span under the statistics of the batch needs a front-end with normalise: utterance, which fixes the scale that they "
+            "hide, and convolution_padding: myrtle"
         )
     if leak.batch * leak.clients != 1:
         raise UserError(f"recurrent_span follows the states of one utterance, and the message holds {leak.batch * leak.clients}")
