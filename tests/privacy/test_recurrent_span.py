@@ -18,6 +18,7 @@ from auscult.privacy.attacks.recurrent_span import CERTAIN, SECOND, RecurrentSpa
 from auscult.privacy.capture import LeakSettings, capture
 from auscult.privacy.convolution_inputs import Convolution, PlaneEquations, Seen
 from auscult.privacy.message import Knowledge, Leak, Truth
+from auscult.privacy.spectrum import leading, rank
 from auscult.privacy.victim import Victim
 from auscult.streams import Streams
 from auscult.testing.victims import random_batch, small_victim
@@ -156,7 +157,7 @@ def test_inputs_of_a_recurrent_layer_are_solved_and_mixtures_are_not_solutions()
     own = np.concatenate([weights["weight_ih_l0"], weights["weight_ih_l0_reverse"]])
     states = np.concatenate([weights["weight_hh_l0"], weights["weight_hh_l0_reverse"]])
     ahead, behind = ((slopes[f"weight_ih_l0{one}"], slopes[f"weight_hh_l0{one}"]) for one in ("", "_reverse"))
-    assert recurrent_inputs.rank(np.concatenate([ahead[0], behind[0]])) == 9
+    assert rank(leading(np.concatenate([ahead[0], behind[0]]), 20)[0]) == 9
     found = recurrent_inputs.recurrent_inputs((own, states), ahead, behind, 9)
     assert found.worst < 1e-8
     np.testing.assert_allclose(found.frames, inputs.detach().numpy(), atol=1e-6)

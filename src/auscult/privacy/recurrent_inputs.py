@@ -21,13 +21,11 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.special import expit
 
+from auscult.privacy.spectrum import leading
+
 Array = NDArray[np.float64]
 SOLVED = 1e-4
 """Share of a state outside the span below which its frame counts as found; the rounding of float32 leaves 1e-5 or less."""
-MOST = 300
-"""Frames that are looked for where their number is not known."""
-SPARE = 20
-"""Directions in a sketch beyond those that are wanted (Halko, Martinsson, Tropp 2011)."""
 STARTS = 8
 """Starts that are tried for a frame; one has been enough."""
 
@@ -74,13 +72,6 @@ class Inputs:
     frames: Array
     slopes: Array
     worst: float
-
-
-def rank(matrix: Array) -> int:
-    """Return the number of directions above rounding, up to `MOST`: where singular values fall most."""
-    values = _leading(matrix, MOST)[0]
-    falls = values[1:] / np.maximum(values[:-1], values[0] * 1e-300)
-    return int(np.argmin(np.where(values[1:] > values[0] * 1e-12, falls, falls + 1e-3))) + 1
 
 
 def recurrent_inputs(weights: tuple[Array, Array], forward: tuple[Array, Array], backward: tuple[Array, Array], frames: int) -> Inputs:
@@ -130,17 +121,7 @@ def chain(direction: Direction, steps: int) -> tuple[Array, float]:
 
 
 def _span(gradient: Array, count: int) -> Array:
-    directions: Array = _leading(gradient, count)[1][:count]
-    return directions
-
-
-def _leading(matrix: Array, count: int) -> tuple[Array, Array]:
-    """Return leading singular values and right vectors by a random sketch, which is all there is where rank is low."""
-    wide = min(count + SPARE, *matrix.shape)
-    sketch = np.random.default_rng(0).normal(size=(wide, len(matrix))) @ matrix
-    basis = np.linalg.qr(matrix.T @ (matrix @ np.linalg.qr(sketch.T)[0]))[0]
-    _, values, directions = np.linalg.svd(matrix @ basis, full_matrices=False)
-    return values, directions @ basis.T
+    return leading(gradient, count)[1][:count]
 
 
 def _share(direction: Direction, state: Array, coefficients: Array) -> float:

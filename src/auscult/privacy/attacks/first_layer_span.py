@@ -38,6 +38,7 @@ from auscult.privacy import occupancy
 from auscult.privacy.adapted_span import adapted, spoilt
 from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.message import Knowledge, Leak
+from auscult.privacy.spectrum import rank
 from auscult.privacy.unmixing import sparse_combinations
 from auscult.privacy.victim import Victim
 from auscult.registry import register
@@ -88,7 +89,7 @@ class FirstLayerSpan(Attack):
         gradient = self.needed(leak, [WEIGHT])[WEIGHT].double().cpu().numpy() / step  # (hidden, window features)
         bias = leak.tensors[BIAS].double().cpu().numpy() / step if BIAS in leak.tensors else None
         _, values, directions = np.linalg.svd(gradient, full_matrices=False)
-        lengths = knowledge.frames if knowledge.frames is not None else (_rank(values),)
+        lengths = knowledge.frames if knowledge.frames is not None else (rank(values),)
         width, context = victim.features.width, victim.features.context
         if sum(lengths) > gradient.shape[1] - width:
             return _saturated(lengths, width, gradient.shape[1])
@@ -144,12 +145,6 @@ def doubts_of(leak: Leak, gap: float | None) -> list[str]:
     doubts = ["masks of dropout are unknown"] if leak.dropout > 0 else []
     doubts += [f"the message was changed ({', '.join(leak.defences)})"] if leak.defences else []
     return doubts + ([] if gap is not None and gap <= EXACT else ["the features are not exact"])
-
-
-def _rank(values: Array) -> int:
-    """Return the number of frames: where singular values fall most, below which lies rounding."""
-    falls = values[1:] / np.maximum(values[:-1], values[0] * 1e-300)
-    return int(np.argmin(np.where(values[1:] > values[0] * 1e-12, falls, falls + 1e-3))) + 1
 
 
 def outside_span(directions: Array) -> Array:

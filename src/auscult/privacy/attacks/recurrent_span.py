@@ -32,7 +32,8 @@ from auscult.privacy.attack import Attack, Reconstruction, Watch
 from auscult.privacy.convolution_inputs import convolution_inputs
 from auscult.privacy.message import Knowledge, Leak
 from auscult.privacy.plane_equations import Convolution, Seen
-from auscult.privacy.recurrent_inputs import SOLVED, Inputs, rank, recurrent_inputs
+from auscult.privacy.recurrent_inputs import SOLVED, Inputs, recurrent_inputs
+from auscult.privacy.spectrum import leading, rank
 from auscult.privacy.victim import Victim
 from auscult.registry import register
 
@@ -40,6 +41,8 @@ Array = NDArray[np.float64]
 _INPUT, _STATE = "rnn.0.weight_ih_l0", "rnn.0.weight_hh_l0"
 RECURRENT = (_INPUT, f"{_INPUT}_reverse", _STATE, f"{_STATE}_reverse")
 SECOND = "conv.1.weight"
+MOST = 300
+"""Frames that are looked for where their number is not known."""
 CERTAIN = 0.1
 """Relative error of the gradients of the convolutions up to which features are said to be right: about 30 dB. A single unit at zero whose
 sign rounding changes makes 0.002 at the defaults, and more in small networks."""
@@ -66,7 +69,7 @@ class RecurrentSpan(Attack):
         self.needed(leak, [SECOND])
         if not all(np.any(gradient) for gradient in gradients):
             return _nothing(victim, max(knowledge.frames or (model.minimum_frames,)), "a recurrent gradient is zero everywhere")
-        choices = knowledge.frames or _frame_counts(model, rank(np.concatenate(gradients[:2])))
+        choices = knowledge.frames or _frame_counts(model, rank(leading(np.concatenate(gradients[:2]), MOST)[0]))
         outputs = int(model.output_frames(torch.tensor(choices[0])))
         watch.report(0, 2, {})
         if problem := _too_long(model, choices[-1], outputs):
